@@ -242,7 +242,7 @@ def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     """Returns a CLIP of these sizes with the precision and memory of the config."""
     memory = math.ceil(config.memory_gb * 1e9) or _least(hosts.gather("memory", default_budget()))
     dtype = jnp.dtype(config.dtype)
-    return CLIP(sizes, dtype, memory, mesh, config.precision)
+    return CLIP(sizes, dtype, memory, mesh, config.precision, config.shard_frozen)
 
 
 def make_placement(config: Config) -> Placement:

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
+
+from prompt_jax.mesh import replicate
 
 LAYER_NORM_EPSILON = 1e-5
 LAYERS = ("down", "up")  # of an adapter
@@ -131,6 +134,8 @@ class Block(nn.Module):
     "mlp_adapter": {"normed" or "residual": {"down", "up"}}, two linear layers with a ReLU between
     them. Their input is the sublayer's input ("normed") or the tokens before its LayerNorm
     ("residual"); their output is added to the sublayer's. `init` creates none.
+
+    If the parameters are split over a mesh, `split_over`, each call gathers them.
     """
 
     width: int
@@ -140,6 +145,7 @@ class Block(nn.Module):
     layers: int
     dtype: jnp.dtype
     precision: str = "highest"
+    split_over: Mesh | None = None
 
     def setup(self):
         # OpenAI's initialization: the scale of residual outputs decreases with depth.
@@ -226,4 +232,6 @@ class Layer(NamedTuple):
     jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable, static_argnums=(0, 1)
 )
 def _run(block, step, params, *tokens):
+    # Inside of the checkpoint, so that the backward pass gathers them again.
+    params = replicate(block.split_over, params)
     return block.apply({"params": params}, *tokens, method=step)

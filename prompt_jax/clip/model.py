@@ -14,7 +14,7 @@ from prompt_jax.clip.image import ImageTower
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.mesh import DATA, constrain, size, text_axes
+from prompt_jax.mesh import DATA, constrain, replicate, size, text_axes
 
 PRECISIONS = ("highest", "high", "default")
 
@@ -37,6 +37,7 @@ class CLIP:
             no limit. Beyond it, activations are recomputed: the text tower runs its classes in
             chunks, the image tower keeps only the inputs of its blocks.
         mesh: the devices that arrays are split over, see `prompt_jax.mesh`; None for one device.
+        shard_frozen: whether the parameters are split over the mesh; layers gather their own.
         precision: of the blocks' float32 products, one of `PRECISIONS`. "highest" computes them in
             float32 on every device. "high" and "default" are faster on accelerators and round
             their inputs: to TF32 on an NVIDIA GPU, to bfloat16 on a TPU, where "high" compensates
@@ -48,6 +49,7 @@ class CLIP:
     memory: int | None = None
     mesh: Mesh | None = None
     precision: str = "highest"
+    shard_frozen: bool = False
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
@@ -293,9 +295,17 @@ class CLIP:
         return [self._layer(self._text, frozen["text"], number) for number in numbers]
 
     def _layer(self, tower, params, number):
-        return Layer(tower.make_block(parent=None), params[f"block_{number}"])
+        block = tower.make_block(parent=None, split_over=self._split_over)
+        return Layer(block, params[f"block_{number}"])
+
+    @property
+    def _split_over(self):
+        return self.mesh if self.shard_frozen else None
 
     def _run(self, tower, params, step, *args):
+        # The table of token embeddings stays split: few of its rows are looked up.
+        few = {name: x for name, x in params.items() if not name.startswith(("block", "token"))}
+        params = params | replicate(self._split_over, few)
         return tower.apply({"params": params}, *args, method=step)
 
 

@@ -13,16 +13,16 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-import tiny  # noqa: E402
+import tiny
 
-from prompt_jax import methods  # noqa: E402
-from prompt_jax.clip import CLIP  # noqa: E402
-from prompt_jax.clip.captions import tokenize_captions  # noqa: E402
-from prompt_jax.clip.packing import pack_captions, stack  # noqa: E402
-from prompt_jax.evaluation.evaluate import Evaluator  # noqa: E402
-from prompt_jax.methods.recipe import Recipe  # noqa: E402
-from prompt_jax.training import loop, recipes, train  # noqa: E402
-from prompt_jax.training.sharding import Placement, parse_mesh  # noqa: E402
+from prompt_jax import methods
+from prompt_jax.clip import CLIP
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.packing import pack_captions, stack
+from prompt_jax.evaluation.evaluate import Evaluator
+from prompt_jax.methods.recipe import Recipe
+from prompt_jax.training import loop, recipes, train
+from prompt_jax.training.sharding import Placement, parse_mesh
 
 STEPS, BATCH, FRAMES, SHOTS = 20, 8, 2, 2
 RECIPE = Recipe(learning_rate=0.02)
@@ -50,9 +50,14 @@ class Program:
             parse_mesh(mesh, devices), len(devices) > 1 and case.get("shard_frozen", False)
         )
         self.case, on, name = case, case["on"], case["method"]
-        self.classes = case.get("classes", 7)
+        self.classes = case.get("classes", len(NAMES))
         kind = "images" if on in ("images", "features") else "videos"
-        clip = CLIP(tiny.CONFIG, memory=case.get("memory"), mesh=self.placement.mesh)
+        clip = CLIP(
+            tiny.CONFIG,
+            memory=case.get("memory"),
+            mesh=self.placement.mesh,
+            shard_frozen=self.placement.shard_frozen,
+        )
         frozen = self.placement.put_frozen(tiny.frozen_parameters())
         if on == "pairs":
             self.method, names = methods.retrieve(methods.get_encoders(name)), NAMES[:0]
@@ -93,9 +98,7 @@ class Program:
         number = SHOTS * self.classes
         features = np.random.default_rng(seed).normal(size=(2, number, tiny.CONFIG.embed_dim))
         labels = np.arange(number, dtype=np.int32) % self.classes
-        return self.method.adaptation.make(
-            prompts, self.task, features.astype(np.float32), labels
-        )
+        return self.method.adaptation.make(prompts, self.task, features.astype(np.float32), labels)
 
     def train(self) -> dict[str, Any]:
         """Takes `STEPS` steps; returns losses, prompts and the compiled program's text."""
@@ -120,9 +123,9 @@ class Program:
         prompts = [self.start(seed) for seed in seeds]
 
         def optimizer(rate):
-            return recipes.build_optimizer(
-                RECIPE, self.method, prompts[0], self.settings, 5, rate
-            )[0]
+            return recipes.build_optimizer(RECIPE, self.method, prompts[0], self.settings, 5, rate)[
+                0
+            ]
 
         step = train.make_parallel_step(self.method, optimizer)
         rates = np.full(len(seeds), RECIPE.learning_rate, np.float32)

@@ -1,13 +1,16 @@
 """Training and evaluation split over several devices equal those on one device."""
 
 import json
+import math
 import os
+from typing import Any
 
+import jax
 import pytest
 import tiny
 
 from prompt_jax.errors import PromptError
-from prompt_jax.training.sharding import Placement
+from prompt_jax.training.sharding import Placement, parse_mesh
 
 DEVICES = 4
 # Two steps and an evaluation on 1 and on 4 devices; prints one JSON object per number of devices.
@@ -135,3 +138,145 @@ def test_indivisible_sizes():
         placement.check("batch_size", 100)
     with pytest.raises(PromptError, match="^batch_size=4 is not divisible by 8 devices; use 8$"):
         placement.check("batch_size", 4)
+
+
+MESHES = ("data:8", "data:4,model:2", "model:8")
+BOTH = MESHES[1:2]
+WIDTH, ONE_IMAGE = tiny.CONFIG.embed_dim, 3 * tiny.CONFIG.image_size**2
+# The number of classes is odd; see `meshes.NAMES`.
+CASES: dict[str, dict[str, Any]] = {
+    "pro_mpt": {"method": "pro_mpt", "on": "images", "meshes": MESHES},
+    "cocoop": {"method": "cocoop", "on": "images", "meshes": MESHES},
+    "maple": {"method": "maple", "on": "images", "meshes": MESHES},
+    "vop": {"method": "vop", "on": "pairs", "meshes": MESHES},
+    "vilt_clip": {"method": "vilt_clip", "on": "videos", "meshes": MESHES},
+    "cached": {"method": "coop", "on": "features", "meshes": MESHES},
+    # Class features that do not change are split, if the mesh divides their number.
+    "even": {"method": "pro_mpt", "on": "images", "classes": 8, "meshes": BOTH},
+    "keys": {"method": "tip_adapter_f", "on": "features", "meshes": BOTH},
+    # Losses with means over classes.
+    "kgcoop": {"method": "kgcoop", "on": "features", "meshes": BOTH},
+    "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
+    "a5": {"method": "a5", "on": "frames", "meshes": BOTH},
+    "vilt_clip pairs": {"method": "vilt_clip", "on": "pairs", "meshes": BOTH},
+    "own contexts": {
+        "method": "coop",
+        "on": "features",
+        "settings": {"class_specific": True, "name_position": "middle"},
+        "meshes": BOTH,
+    },
+    "chunks": {"method": "cocoop", "on": "images", "memory": 2**16, "meshes": BOTH},
+    "fewer classes than devices": {
+        "method": "coop",
+        "on": "features",
+        "classes": 3,
+        "meshes": MESHES[2:],
+    },
+}
+TOGETHER = {
+    f"{name} together": CASES[name] | {"meshes": BOTH, "run": "train_together"}
+    for name in ("cached", "pro_mpt", "vop")
+}
+EVALUATIONS = {
+    f"{name} evaluation": CASES[name] | {"run": "evaluate"}
+    for name in ("cached", "pro_mpt", "vilt_clip", "own contexts")
+} | {"gda evaluation": {"method": "gda", "on": "features", "meshes": BOTH, "run": "evaluate"}}
+SPLIT = {
+    f"{name} split": CASES[name] | {"shard_frozen": True, "meshes": MESHES[:2]}
+    for name in ("pro_mpt", "vilt_clip")
+}
+
+
+def compare(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Runs `meshes.compare` on cases, all in one process with eight devices."""
+    flags = f"--xla_force_host_platform_device_count=8 {os.environ['XLA_FLAGS']}"
+    process = tiny.command(
+        "-m", "tests.helpers.meshes", *map(json.dumps, cases.values()), XLA_FLAGS=flags
+    )
+    output, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors
+    return dict(zip(cases, map(json.loads, output.splitlines()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return compare(CASES | TOGETHER | EVALUATIONS | SPLIT)
+
+
+def assert_trained_alike(of_mesh: dict[str, Any], name: str) -> None:
+    assert of_mesh["losses"] <= 1e-5, name
+    assert of_mesh["prompts"] <= 1e-5, name
+    assert of_mesh["compiled"] == 1, name
+
+
+def test_a_mesh_trains_as_one_device_does():
+    fast = {"cached": CASES["cached"] | {"meshes": BOTH}}
+    fast["cocoop"] = CASES["cocoop"] | {"meshes": BOTH}
+    for name, meshes in compare(fast).items():
+        for of_mesh in meshes.values():
+            assert_trained_alike(of_mesh, name)
+            assert_little_is_gathered(of_mesh["gathered"], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*CASES, *TOGETHER, *SPLIT])
+def test_meshes_train_as_one_device_does(compared, name):
+    assert len(compared[name]) == len((CASES | TOGETHER | SPLIT)[name]["meshes"])
+    for mesh, of_mesh in compared[name].items():
+        assert_trained_alike(of_mesh, mesh)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_meshes_evaluate_as_one_device_does(compared, name):
+    for mesh, of_mesh in compared[name].items():
+        assert of_mesh["equal"], mesh
+        assert of_mesh["prompts"] <= 1e-5, mesh
+
+
+def assert_little_is_gathered(shapes: list[list[int]], name: str) -> None:
+    """Neither images nor features of images or classes; of captions, those of the batch."""
+    for shape in shapes:
+        assert math.prod(shape) < ONE_IMAGE, (name, shape)
+        pairs = CASES.get(name, {}).get("on") == "pairs" and math.prod(shape) <= 8 * WIDTH
+        assert shape[-1:] != [WIDTH] or pairs, (name, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_gathers_neither_images_nor_class_features(compared, name):
+    for of_mesh in compared[name].values():
+        assert_little_is_gathered(of_mesh["gathered"], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPLIT)
+def test_split_weights_are_gathered_by_the_layers_that_use_them(compared, name):
+    for mesh, parts in {"data:8": 8, "data:4,model:2": 2}.items():
+        assert compared[name][mesh]["weights"] == pytest.approx(1 / parts, rel=0.01)
+        kernel = [tiny.CONFIG.text_width, 3 * tiny.CONFIG.text_width]
+        assert kernel in compared[name][mesh]["gathered"]
+        tokens = 1 + tiny.CONFIG.patches
+        assert not [shape for shape in compared[name][mesh]["gathered"] if tokens in shape[:-1]]
+
+
+def test_meshes_that_do_not_fit():
+    [device] = jax.devices()[:1]
+    assert parse_mesh("", [device]).shape == {"data": 1, "model": 1}
+    assert parse_mesh("model:1", [device]).shape == {"data": 1, "model": 1}
+    for text, message in {
+        "data:4,model:2": "is a mesh of 8 devices, and there is 1; use data:1$",
+        "data:3": "is a mesh of 3 devices",
+        "rows:2": "axis of config.mesh='rows:2': 'rows'",
+        "data": "has 'data'; it must name each axis once, with the number of its devices",
+        "data:2,data:4": "has 'data:4'; it must name each axis once",
+        "data:0": "has 'data:0'",
+        "data:-1": "has 'data:-1'",
+        "data:²": "has 'data:²'",
+    }.items():
+        with pytest.raises(PromptError, match=message):
+            parse_mesh(text, [device], "config.mesh")
+    with pytest.raises(
+        PromptError, match="there are 4; use data:4 or data:2,model:2 or data:1,model:4$"
+    ):
+        parse_mesh("data:3,model:2", [device] * 4)
