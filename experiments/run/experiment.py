@@ -27,7 +27,8 @@ from prompt_jax.evaluation import reliability
 from prompt_jax.evaluation.metrics import harmonic_mean
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
-from prompt_jax.training.loop import Trained, described
+from prompt_jax.training.loop import Trained
+from prompt_jax.training.saving import described
 
 # Only for classification; evaluations of earlier versions lack these fields.
 _RELIABILITY = (

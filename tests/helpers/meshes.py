@@ -6,6 +6,7 @@
 import json
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pro_mpt": {"vision_prompts": 2},
     "vilt_clip": {"prompts": 2, "coupling_layer": 1},
     "vop": {"text_prompts": 2, "vision_prompts": 2},
+    "promptsrc": {"average_mean": 2.0},
+    "a5": {"frames": FRAMES, "temporal_heads": 2, "temporal_blocks": 1},
 }
 
 
@@ -104,7 +107,7 @@ class Program:
     def train(self) -> dict[str, Any]:
         """Takes `STEPS` steps; returns losses, prompts and the compiled program's text."""
         prompts = self.start()
-        rule, _ = recipes.build_optimizer(RECIPE, self.method, prompts, self.settings, 5)
+        rule = recipes.build_optimizer(RECIPE, self.method, prompts, self.settings, 5)
         step = train.make_step(self.method, rule)
         state = self.placement.replicate(train.init_state(prompts, rule))
         batch, losses = self.placement.split(self.batch()), []
@@ -155,7 +158,7 @@ class Program:
             "images": found.images,
             "accuracy": found.per_iteration,
             "confusion": found.confusion.tolist(),
-            "prompts": found.likeliest.probabilities,
+            "prompts": found.top_classes.probabilities,
         }
 
 
@@ -203,4 +206,8 @@ def gathered(program: str) -> list[list[int]]:
 
 if __name__ == "__main__":
     for text in sys.argv[1:]:
-        print(json.dumps(compare(json.loads(text))), flush=True)
+        try:
+            found = compare(json.loads(text))
+        except Exception:  # the other cases go on
+            found = {"error": traceback.format_exc()}
+        print(json.dumps(found), flush=True)
