@@ -25,7 +25,7 @@ from prompt_jax.inputs.draws import (
     shuffled_rows,
     steps_per_epoch,
 )
-from prompt_jax.inputs.given import Inputs, prepare_opened
+from prompt_jax.inputs.preparation import Inputs, prepare_opened
 from prompt_jax.inputs.training_batches import Batch
 from prompt_jax.inputs.videos.sampling import RULES, TEST_RULES
 

@@ -17,7 +17,7 @@ import sys
 
 from prompt_jax.cli import commands
 from prompt_jax.inputs.augmenting import Augmentation, Kind
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.throughput", "main", sys.argv[1:]))

@@ -10,7 +10,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.loader import READ, check_frames, in_order, rows_in_order
 from prompt_jax.inputs.draws import VIEWS, check_training, generator
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import Batch
 from prompt_jax.inputs.videos import vifi
 from prompt_jax.inputs.videos.opening import Video

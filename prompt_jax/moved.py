@@ -16,6 +16,7 @@ MOVED = {
     "prompt_jax.evaluate": "prompt_jax.evaluation.evaluate",
     "prompt_jax.fitting": "prompt_jax.models.fitting",
     "prompt_jax.inputs.clips.sampling": "prompt_jax.inputs.videos.sampling",
+    "prompt_jax.inputs.given": "prompt_jax.inputs.preparation",
     "prompt_jax.inputs.pictures.transforms": "prompt_jax.inputs.images.transforms",
     "prompt_jax.loading": "prompt_jax.models.loading",
     "prompt_jax.metrics": "prompt_jax.evaluation.metrics",
@@ -45,6 +46,7 @@ MOVED = {
 _FOLDERS = {name.rpartition(".")[0] for name in MOVED} - {
     "prompt_jax",
     "prompt_jax.clip",
+    "prompt_jax.inputs",
     "prompt_jax.methods",
 }
 

@@ -33,8 +33,8 @@ from prompt_jax.clip import CLIP, VARIANTS
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.evaluation import programs
 from prompt_jax.inputs.batching import sizes_for
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.files import images_below
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import model
 from prompt_jax.models.model import Model
 from prompt_jax.prompts import PHOTO

@@ -6,8 +6,8 @@ from typing import Literal
 from data_pipelines import datasets
 from experiments.config.fields import WHOLE, field
 from prompt_jax.inputs.augmenting import Kind
-from prompt_jax.inputs.given import Crop
 from prompt_jax.inputs.images.preprocessing import Interpolation, Resize, Stats
+from prompt_jax.inputs.preparation import Crop
 from prompt_jax.inputs.videos.sampling import Rule
 
 _COLORS = "three numbers, e.g. 0.5,0.5,0.5"

@@ -13,8 +13,8 @@ from experiments.config.config import Config
 from prompt_jax.inputs import training_batches
 from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.draws import shuffled_rows, steps_per_epoch
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.videos.sampling import for_tests
 
 # Seed of the frames in test views, so that all runs are tested on the same frames.

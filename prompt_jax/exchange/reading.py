@@ -14,7 +14,7 @@ from prompt_jax.clip.checkpoints.state_dicts import read_training
 from prompt_jax.errors import PromptError, shorten, unknown
 from prompt_jax.exchange import layouts, words
 from prompt_jax.exchange.layouts import LAYOUTS
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models.loading import prepared_by
 from prompt_jax.models.saved import Saved
 from prompt_jax.prompts import PHOTO

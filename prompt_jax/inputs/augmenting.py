@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.transforms import train_transform
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.videos import transforms, vifi
 from prompt_jax.inputs.videos.sampling import Rule, choose
 

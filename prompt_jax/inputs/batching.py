@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from prompt_jax.errors import BadImage
-from prompt_jax.inputs.given import Inputs, prepare
+from prompt_jax.inputs.preparation import Inputs, prepare
 
 # Each batch size compiles a program: smaller batches are padded to the next size.
 SIZES = (1, 4, 16, 64)
@@ -48,7 +48,7 @@ def in_batches(
     """Yields all images in order, in batches of the largest size; the last one may be smaller.
 
     Args:
-        items: images or videos, see `given`.
+        items: images or videos, see `preparation`.
         inputs: how they are prepared.
         sizes: the allowed batch sizes, ascending.
         on_error: called for an unreadable file, which is then skipped; None raises the error.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from prompt_jax.inputs.given import PATHS
+from prompt_jax.inputs.preparation import PATHS
 
 _SHORT = 16
 
@@ -20,7 +20,7 @@ def digest(items: Sequence[Any], names: Sequence[str], ordered: bool = False) ->
     Files are hashed by content, not by path; a file that can no longer be read by its name.
 
     Args:
-        items: images or videos of `given.as_items`.
+        items: images or videos of `preparation.as_items`.
         names: the class name of each.
         ordered: whether the hash depends on the order.
     """

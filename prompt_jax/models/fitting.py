@@ -17,10 +17,10 @@ import numpy as np
 from prompt_jax import methods
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.inputs import digests, draws, given
+from prompt_jax.inputs import digests, draws, preparation
 from prompt_jax.inputs.augmenting import Augmentation, augment
 from prompt_jax.inputs.batching import read_ahead
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import Batch, Batches
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
@@ -67,7 +67,7 @@ def fit(
     Args:
         method: name of a method.
         backbone: an argument of `load`, or its result.
-        images: P images or videos; see `inputs.given`.
+        images: P images or videos; see `inputs.preparation`.
         labels: P labels: numbers from 0, or class names.
         names: K class names; None for the sorted names in `labels`.
         template: template with "{}" for the class name; None for the backbone's template.
@@ -92,7 +92,7 @@ def fit(
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
     base = _backbone(backbone, frames)
-    items = given.as_items(images, base.inputs)
+    items = preparation.as_items(images, base.inputs)
     numbers, class_names = number_labels(labels, names, len(items))
     recipe = _recipe(method, epochs, batch_size, learning_rate)
     found = methods.find(method, f"{base.inputs.kind}s")
@@ -251,10 +251,12 @@ class _Shots:
 
     def _augment(self, row: int, rng: np.random.Generator, out: np.ndarray) -> None:
         item = self.items[row]
-        if given.is_float(item):
-            out[...] = given.checked(item, self.inputs)
+        if preparation.is_float(item):
+            out[...] = preparation.checked(item, self.inputs)
             return
-        opened = (given.open_video if self.inputs.frames else given.decode)(item, self.inputs)
+        opened = (preparation.open_video if self.inputs.frames else preparation.decode)(
+            item, self.inputs
+        )
         augment(opened, self.inputs, Augmentation(self.flip), rng, out)
 
 

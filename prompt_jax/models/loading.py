@@ -15,8 +15,8 @@ from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints import hub, preprocessing
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import ArgumentError, PromptError, escape, unknown
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import Preprocessing, choose
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.methods import Method
 from prompt_jax.models import saved
 from prompt_jax.models.model import Model

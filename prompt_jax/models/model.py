@@ -20,7 +20,7 @@ from prompt_jax.evaluation import programs
 from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
 from prompt_jax.evaluation.programs import OF_IMAGES, compiled
 from prompt_jax.evaluation.retrieval import text_batches
-from prompt_jax.inputs.given import PATHS, Inputs, as_items, prepare
+from prompt_jax.inputs.preparation import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.models import running, saved
 from prompt_jax.prompts import PHOTO, encode_templates
@@ -79,7 +79,7 @@ class Model:
         """Returns one image float32[S, S, 3], or video float32[F, S, S, 3], preprocessed.
 
         Args:
-            image: see `inputs.given`.
+            image: see `inputs.preparation`.
 
         Raises:
             BadImage: a file cannot be read.
@@ -105,7 +105,7 @@ class Model:
         others, features are those of the frozen CLIP. Compare them with those of `encode_texts`.
 
         Args:
-            images: one or several, see `inputs.given`.
+            images: one or several, see `inputs.preparation`.
             batch_size: images per step, at most.
 
         Raises:
@@ -189,7 +189,7 @@ class Model:
         """Predicts the classes of images or videos.
 
         Args:
-            images: one or several, see `inputs.given`.
+            images: one or several, see `inputs.preparation`.
             classes: class names to choose from; None: those of the training.
             top_k: classes per `Prediction`.
             batch_size: images per step, at most.

@@ -10,7 +10,7 @@ import numpy as np
 from prompt_jax.cli import progress
 from prompt_jax.errors import BadImage
 from prompt_jax.inputs.batching import in_batches, sizes_for
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.training.sharding import Placement
 
 
@@ -26,7 +26,7 @@ def run(
 
     Args:
         program: the function of a batch float32[B, *inputs.shape]; all devices are used.
-        items: P images or videos, see `given.as_items`.
+        items: P images or videos, see `preparation.as_items`.
         inputs: their preprocessing.
         batch_size: items per step, at most.
         title: title of the progress bar; "" shows none.

@@ -18,7 +18,7 @@ import safetensors.numpy
 from prompt_jax import methods
 from prompt_jax.clip import CLIPConfig
 from prompt_jax.errors import PromptError, quote
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved_arrays, saved_fields
 from prompt_jax.storage.files import check, check_seal, read_json, seal, write_files
 

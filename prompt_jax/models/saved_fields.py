@@ -14,8 +14,8 @@ from prompt_jax import methods
 from prompt_jax.clip import PRECISIONS, CLIPConfig
 from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import PromptError
-from prompt_jax.inputs.given import CROPS, Inputs
 from prompt_jax.inputs.images.preprocessing import MOST_TIMES_RESIZED
+from prompt_jax.inputs.preparation import CROPS, Inputs
 from prompt_jax.inputs.videos.sampling import TEST_RULES
 from prompt_jax.models import recorded
 from prompt_jax.storage import schemas

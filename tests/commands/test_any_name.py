@@ -21,7 +21,7 @@ from experiments.setup.plans import Plan
 from prompt_jax.cli import progress
 from prompt_jax.errors import BadImage, DataError, PromptError, escape
 from prompt_jax.inputs.augmenting import Augmentation
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import cards
 from prompt_jax.text import class_names
 from prompt_jax.text.class_names import Classes

@@ -22,7 +22,7 @@ from experiments.setup import loading, overview, plans, preparation
 from experiments.setup.batches import RunBatches
 from experiments.setup.plans import Plan
 from prompt_jax.inputs.augmenting import Augmentation
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 
 BATCHES = RunBatches(Inputs.of(32), Augmentation(), 4, 4, 1, ReadOptions())  # no image is read here
 

@@ -12,8 +12,8 @@ from reference import largest_difference
 from prompt_jax.cli import commands
 from prompt_jax.export import __main__ as command
 from prompt_jax.export import to_onnx, writing
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import CLIP
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved
 
 # Run with JAX only; arguments: a StableHLO program, a file of images, a file for their logits.

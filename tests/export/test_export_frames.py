@@ -14,7 +14,7 @@ from PIL import Image
 
 from prompt_jax.export.torch_parts import frames
 from prompt_jax.export.torch_parts.images import open_image
-from prompt_jax.inputs import given
+from prompt_jax.inputs import preparation
 from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
 from prompt_jax.inputs.videos import decoding, sampling
 
@@ -23,7 +23,7 @@ RULES = [(rule, crop) for rule in ("centre", "even") for crop in ("clip", "vifi"
 
 def expected(clip, inputs):
     out = np.empty(inputs.shape, np.float32)
-    given.prepare(clip, inputs, out)
+    preparation.prepare(clip, inputs, out)
     return out
 
 
@@ -74,7 +74,7 @@ def test_video_files_are_prepared_as_in_the_library(tmp_path, name, options, rul
 
 
 def test_imagenet_s_statistics_are_equal():
-    inputs = given.Inputs.of(
+    inputs = preparation.Inputs.of(
         16, Preprocessing(*statistics("imagenet")), frames=1, frame_rule="even"
     )
     clip = [Image.new("RGB", (20, 30), (7, 130, 255))]

@@ -18,7 +18,7 @@ from test_loading import torchscript
 from prompt_jax.clip import loading, tokenizer
 from prompt_jax.clip.checkpoints import layouts
 from prompt_jax.export import source, writing
-from prompt_jax.inputs import given
+from prompt_jax.inputs import preparation
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.images.decoding import open_image
 from prompt_jax.inputs.images.preprocessing import MIDDLES, Preprocessing
@@ -134,7 +134,7 @@ def test_images_are_prepared_as_in_the_library(code, tmp_path, mode, size):
         image = Image.fromarray(pixels).convert(mode)
     image.save(tmp_path / "image.png")
     expected = transforms.test_transform(open_image(tmp_path / "image.png"), 16)
-    inputs = dataclasses.asdict(given.Inputs.of(16))
+    inputs = dataclasses.asdict(preparation.Inputs.of(16))
     found = code.preprocess(Image.open(tmp_path / "image.png"), inputs)
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 
@@ -145,7 +145,7 @@ def test_padding_is_as_in_the_library(code, size, middle):
     pixels = np.random.default_rng(0).integers(1, 256, (*size[::-1], 3), dtype=np.uint8)
     image, prepared = Image.fromarray(pixels), Preprocessing(resize="none", middle=middle)
     expected = transforms.test_transform(image, 16, None, prepared)
-    found = code.preprocess(image, dataclasses.asdict(given.Inputs.of(16, prepared)))
+    found = code.preprocess(image, dataclasses.asdict(preparation.Inputs.of(16, prepared)))
     assert (found.permute(1, 2, 0).numpy() == expected).all()
 
 

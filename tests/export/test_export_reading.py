@@ -28,8 +28,8 @@ from test_loading import torchscript
 from prompt_jax.clip.checkpoints import layouts
 from prompt_jax.export import writing
 from prompt_jax.export.torch_parts import reading, weights
-from prompt_jax.inputs.given import CROPS, Inputs
 from prompt_jax.inputs.images import preprocessing
+from prompt_jax.inputs.preparation import CROPS, Inputs
 from prompt_jax.inputs.videos import sampling
 
 SIZES = exported.CLIP.config

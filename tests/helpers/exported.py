@@ -20,9 +20,9 @@ from prompt_jax.cli import commands
 from prompt_jax.clip import Frozen, loading, saving
 from prompt_jax.clip.vocabulary import bpe
 from prompt_jax.export import __main__ as command
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.decoding import open_image
 from prompt_jax.inputs.images.transforms import test_transform
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models.saved import Saved, write
 
 CLIP, _FROZEN = random_clip(vocab_size=49408, context_length=77)

@@ -14,9 +14,9 @@ from PIL import Image
 from prompt_jax import methods
 from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import pack_captions
-from prompt_jax.inputs import given
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs import preparation
 from prompt_jax.inputs.images.preprocessing import CLIP as OWN
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import loading
 from prompt_jax.models.saved import Saved
 
@@ -64,7 +64,7 @@ def read_videos(folder: Path, inputs: Inputs) -> jax.Array:
     """Returns the same videos prepared for JAX, float32[B, F, S, S, 3]."""
     out = np.empty((len(list(folder.iterdir())), *inputs.shape), np.float32)
     for path, place in zip(sorted(folder.iterdir()), out, strict=True):
-        given.prepare(path, inputs, place)
+        preparation.prepare(path, inputs, place)
     return jnp.asarray(out)
 
 

@@ -11,7 +11,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
 from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.export.torch_parts import images as exported
-from prompt_jax.inputs import given
+from prompt_jax.inputs import preparation
 from prompt_jax.inputs.images.decoding import check_image, open_image
 
 GREYS = np.random.default_rng(0).integers(0, 256, (6, 9)).astype(np.uint8)
@@ -111,7 +111,7 @@ def test_grayscale_is_scaled_as_the_file_says(tmp_path, name):
     assert (seen == np.dstack([expected] * 3)).all()
     check_image(path)
     with Image.open(path) as image:  # the same for an image in memory
-        assert (np.asarray(given.decode(image, given.Inputs.of(8))) == seen).all()
+        assert (np.asarray(preparation.decode(image, preparation.Inputs.of(8))) == seen).all()
         assert (np.asarray(exported.as_rgb(image)) == seen).all()
 
 
@@ -133,7 +133,7 @@ def test_grayscale_with_unknown_white_is_rejected_everywhere(tmp_path, name):
             look(path)
     with Image.open(path) as image:
         with pytest.raises(PromptError, match="a Pillow image of mode .*convert it to 8 bits"):
-            given.decode(image, given.Inputs.of(8))
+            preparation.decode(image, preparation.Inputs.of(8))
         with pytest.raises(ValueError, match="does not say which are black and white"):
             exported.as_rgb(image)
     example = Example("grey.tif", 0, "fox")
@@ -149,7 +149,7 @@ def test_images_without_their_file_s_fields_are_rejected(mode):
     image = Image.fromarray(GREYS.astype(pixels))
     assert image.mode == mode
     with pytest.raises(PromptError, match=f"mode {mode}: .*convert it to 8 bits"):
-        given.decode(image, given.Inputs.of(8))
+        preparation.decode(image, preparation.Inputs.of(8))
 
 
 def test_unsupported_formats_of_grayscale_are_rejected(tmp_path):

@@ -17,8 +17,8 @@ from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
 from prompt_jax.inputs.draws import steps_per_epoch
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images import transforms
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import feature_batches
 
 COUNT = 10

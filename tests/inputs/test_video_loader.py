@@ -15,9 +15,9 @@ from data_pipelines.errors import BadVideo, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.augmenting import Augmentation
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images import transforms as images
 from prompt_jax.inputs.images.preprocessing import CLIP_MEAN, CLIP_STD
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.videos import transforms
 
 FRAMES, SIZE = 4, 16

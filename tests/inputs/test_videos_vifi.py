@@ -15,8 +15,8 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.augmenting import Augmentation
-from prompt_jax.inputs.given import Inputs
 from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.videos import vifi
 
 SIZE = 32

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from prompt_jax import methods
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import cards
 from prompt_jax.models.saved import Saved
 from prompt_jax.storage import local_paths

@@ -16,7 +16,7 @@ from prompt_jax import methods
 from prompt_jax.clip import loading
 from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.evaluation import programs
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.methods import find as find_method
 from prompt_jax.models import saved
 from prompt_jax.models.model import Model

@@ -17,7 +17,7 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.evaluate import Evaluator
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
 

@@ -15,7 +15,7 @@ from prompt_jax import methods, share
 from prompt_jax.cli import commands
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import loading, saved, sharing
 
 # For huggingface_hub, which uploads large files by it.

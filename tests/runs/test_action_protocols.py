@@ -15,7 +15,7 @@ from experiments.run import experiment, sweep
 from experiments.setup import building, plans
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ from prompt_jax.clip import loading, saving
 from prompt_jax.clip.checkpoints import preprocessing, preprocessing_files
 from prompt_jax.errors import PromptError
 from prompt_jax.export import __main__ as export
-from prompt_jax.inputs import given
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs import preparation
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved
 
 HALF = Preprocessing((0.5,) * 3, (0.5,) * 3)
@@ -239,7 +239,7 @@ def test_frames_of_videos_are_prepared_like_images(crop, stats):
         {"mean": ((0.1, 0.2, 0.3), "a.json"), "std": ((0.5,) * 3, "a.json")}
     )
     prepared, notes = building.preprocessing.resolve(read(config), said, 32)
-    clip = given.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
+    clip = preparation.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
     examples = (Example("a", 0, "cat", ("a cat",)),)
     dataset = Dataset("emoji_clips", "{}", examples, (), examples, lambda _: clip, kind="videos")
     batches = make_batches(read(config), 32, "videos", prepared)

@@ -18,7 +18,7 @@ import safetensors.numpy
 import prompt_jax as pj
 from prompt_jax import methods
 from prompt_jax.clip import loading as clip_loading
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import loading, saved
 from tests.helpers import tiny
 

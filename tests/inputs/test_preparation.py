@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from prompt_jax.errors import BadImage, PromptError
-from prompt_jax.inputs import batching, given
-from prompt_jax.inputs.given import Inputs
+from prompt_jax.inputs import batching, preparation
 from prompt_jax.inputs.images import transforms
+from prompt_jax.inputs.preparation import Inputs
 
 IMAGES = Inputs.of(16)
 VIDEOS = Inputs.of(16, frames=3, frame_rule="even")
@@ -18,7 +18,7 @@ NORMAL = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
 
 def prepared(item, inputs=IMAGES):
     out = np.full(inputs.shape, np.nan, np.float32)
-    given.prepare(item, inputs, out)
+    preparation.prepare(item, inputs, out)
     return out
 
 
@@ -81,7 +81,7 @@ def test_an_image_is_rotated_as_its_file_says(tmp_path):
     ],
 )
 def test_one_or_several(what, inputs, number):
-    assert len(given.as_items(what, inputs)) == number
+    assert len(preparation.as_items(what, inputs)) == number
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ class Tensor:
 
 def test_a_tensor_that_numpy_cannot_read_is_explained():
     with pytest.raises(PromptError, match=r"Tensor of bfloat16\[9, 9, 3\].*after detach"):
-        given.as_items(Tensor(), IMAGES)
+        preparation.as_items(Tensor(), IMAGES)
 
 
 @pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None, b"image"])
 def test_as_items_rejects_what_is_neither_one_nor_several(item):
     with pytest.raises(PromptError, match="an image is a path"):
-        given.as_items(item, IMAGES)
+        preparation.as_items(item, IMAGES)
 
 
 def test_batches_have_every_image_once_in_few_sizes():
