@@ -24,7 +24,6 @@ from prompt_jax.cli import commands
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -240,8 +239,7 @@ def _names(text: str | None, source: str) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    parser = argparse.ArgumentParser("python -m data_pipelines.check", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = commands.make_parser("data_pipelines.check", __doc__)
     parser.add_argument("--root", required=True, help="the directory of the data sets")
     parser.add_argument("--names", help="data sets, separated by commas (default: all)")
     parser.add_argument(

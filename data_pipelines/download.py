@@ -19,7 +19,6 @@ from prompt_jax.cli import commands
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.download", "main", sys.argv[1:]))
 
-import argparse
 import contextlib
 import fcntl
 import os
@@ -251,8 +250,7 @@ def _names(given: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    parser = argparse.ArgumentParser("python -m data_pipelines.download", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = commands.make_parser("data_pipelines.download", __doc__)
     parser.add_argument("names", nargs="+", help=f"all, or some of {', '.join(available())}")
     parser.add_argument("--root", required=True, help="the directory of the data sets")
     parser.add_argument(

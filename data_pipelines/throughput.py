@@ -256,8 +256,7 @@ def _material(options: argparse.Namespace, folder: Path) -> Dataset:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    parser = argparse.ArgumentParser("python -m data_pipelines.throughput", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = commands.make_parser("data_pipelines.throughput", __doc__)
     parser.add_argument(
         "--videos", "--clips", action="store_true", help="measure videos, not images"
     )

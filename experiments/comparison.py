@@ -65,8 +65,7 @@ def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
 
 def start(argv: list[str]) -> None:
     """Parses the arguments, runs the configs and writes tables."""
-    parser = argparse.ArgumentParser("python -m experiments.comparison", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.comparison", __doc__)
     parser.add_argument(
         "--of",
         type=lambda task: {"pictures": "images"}.get(task, task),  # the name in earlier versions

@@ -14,7 +14,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.complete", "start", sys.argv[1:]))
 
-import argparse
 import dataclasses
 import pathlib
 import tempfile
@@ -84,8 +83,7 @@ def start(argv: Sequence[str]) -> None:
     Raises:
         PromptError: some runs could not be completed; raised after all others.
     """
-    parser = argparse.ArgumentParser("python -m experiments.complete", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.complete", __doc__)
     parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     options = parser.parse_args(argv)
     command_line.prepare_jax()

@@ -16,7 +16,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.diagnosis", "start", sys.argv[1:], command_line.RESUMES))
 
-import argparse
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -232,8 +231,7 @@ def start(argv: list[str]) -> None:
     Raises:
         PromptError: a domain or backbone is unknown, or the output file exists.
     """
-    parser = argparse.ArgumentParser("python -m experiments.diagnosis", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.diagnosis", __doc__)
     parser.add_argument("--backbone", default="embedded", help="a name or the path of a checkpoint")
     parser.add_argument("--domains", default=",".join(scenes.DOMAINS), help="all by default")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/diagnosis"))

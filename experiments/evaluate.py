@@ -79,10 +79,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     Raises:
         PromptError: a flag is unknown or applies only to training, or no data set is named.
     """
-    parser = argparse.ArgumentParser(
-        "python -m experiments.evaluate", description=__doc__, allow_abbrev=False
-    )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.evaluate", __doc__)
+    parser.allow_abbrev = False
     parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     parser.add_argument(f"--{_NAMES}", metavar="NAMES", default="", help="test sets: a,b:part")
     parser.add_argument(

@@ -14,7 +14,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.features", "start", sys.argv[1:]))
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -112,8 +111,7 @@ def start(argv: list[str]) -> None:
     Raises:
         PromptError: see `encode`; or the runs have different videos, or the file cannot be written.
     """
-    parser = argparse.ArgumentParser("python -m experiments.features", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.features", __doc__)
     parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     parser.add_argument("--test", default="", help="key of the test set (the first)")
     parser.add_argument("--classes", type=whole(), default=10, help="how many, evenly spread (10)")

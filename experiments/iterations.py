@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C work
         command_line.run("experiments.iterations", "start", sys.argv[1:], command_line.RESUMES)
     )
 
-import argparse
 import pathlib
 from typing import NamedTuple
 
@@ -122,8 +121,7 @@ def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndar
 
 def start(argv: list[str]) -> None:
     """Parses the arguments, predicts, and writes counts and images."""
-    parser = argparse.ArgumentParser("python -m experiments.iterations", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.iterations", __doc__)
     parser.add_argument("run", type=pathlib.Path, help="directory of a finished run")
     parser.add_argument("--out", type=pathlib.Path, help="output directory (RUN)")
     options = parser.parse_args(argv)

@@ -202,8 +202,7 @@ def export(params: Frozen, folder: str | os.PathLike) -> None:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parses the command line."""
     start = Settings()
-    parser = argparse.ArgumentParser("python -m experiments.pretrain", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.pretrain", __doc__)
     parser.add_argument(
         "--workdir", type=pathlib.Path, required=True, help="directory for checkpoints and metrics"
     )

@@ -14,7 +14,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.results", "start", sys.argv[1:]))
 
-import argparse
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -225,8 +224,7 @@ def show_retrieval(table: RetrievalTable) -> None:
 
 def start(argv: Sequence[str]) -> None:
     """Parses the arguments and reports."""
-    parser = argparse.ArgumentParser("python -m experiments.results", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.results", __doc__)
     parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="with run directories")
     parser.add_argument("--out", type=pathlib.Path, help="where to write; default DIR/tables")
     parser.add_argument("--calibration", action="store_true", help="with calibration errors (ECE)")

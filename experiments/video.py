@@ -13,7 +13,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.video", "start", sys.argv[1:], command_line.RESUMES))
 
-import argparse
 import pathlib
 import time
 from collections.abc import Sequence
@@ -57,8 +56,7 @@ def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Pat
 
 def start(argv: list[str]) -> None:
     """Parses the arguments, runs, prints a table and draws an image."""
-    parser = argparse.ArgumentParser("python -m experiments.video", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.video", __doc__)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/video"))
     folder = parser.parse_args(argv).out
     command_line.prepare_jax()

@@ -17,7 +17,6 @@ from prompt_jax.cli import commands
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("prompt_jax.predict", "start", sys.argv[1:]))
 
-import argparse
 import csv
 import dataclasses
 import io
@@ -56,8 +55,7 @@ Writer = Callable[[Prediction], None]
 
 def start(argv: Sequence[str]) -> int:
     """Runs the command with these arguments."""
-    parser = argparse.ArgumentParser("python -m prompt_jax.predict", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = commands.make_parser("prompt_jax.predict", __doc__)
     parser.add_argument("run", metavar="RUN", help="run directory, hf:user/name or a backbone")
     parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, directories, or "-"')
     parser.add_argument("--classes", help="a,b,c, or a text file with one name per line")

@@ -14,7 +14,6 @@ from prompt_jax.cli import commands
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("prompt_jax.share", "start", sys.argv[1:]))
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 
@@ -25,8 +24,7 @@ from prompt_jax.storage.files import filling, is_free
 
 def start(argv: Sequence[str]) -> None:
     """Runs the command with these arguments."""
-    parser = argparse.ArgumentParser("python -m prompt_jax.share", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = commands.make_parser("prompt_jax.share", __doc__)
     parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="run directory of the model")
     parser.add_argument("name", metavar="user/name", help="repository, created if missing")
     parser.add_argument("--private", action="store_true", help="make a new repository private")

@@ -41,8 +41,7 @@ PAGE = Path("docs/performance.md")
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser("python -m experiments.benchmark", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.benchmark", __doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--short", action="store_true", help="a few small cells")
     which.add_argument("--gpu", action="store_true", help="cells for an accelerator")

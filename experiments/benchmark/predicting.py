@@ -14,7 +14,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.benchmark.predicting", "start", sys.argv[1:]))
 
-import argparse
 import dataclasses
 import functools
 import pathlib
@@ -42,8 +41,7 @@ from prompt_jax.prompts import PHOTO
 
 def start(argv: Sequence[str]) -> None:
     """Parses the command line, measures and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.benchmark.predicting", __doc__)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--number", type=whole(), default=2000, help="images (2000)")
     parser.add_argument("--backbone", default="ViT-B/32", help="ViT-B/32")

@@ -2,9 +2,9 @@
 
 import signal
 
-from prompt_jax.cli.commands import USAGE_ERROR, explain, run
+from prompt_jax.cli.commands import USAGE_ERROR, explain, make_parser, run
 
-__all__ = ["INTERRUPTED", "RESUMES", "USAGE_ERROR", "explain", "prepare_jax", "run"]
+__all__ = ["INTERRUPTED", "RESUMES", "USAGE_ERROR", "explain", "make_parser", "prepare_jax", "run"]
 
 INTERRUPTED = 128 + signal.SIGINT
 RESUMES = "stopped; run again to resume"

@@ -14,7 +14,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(command_line.run("experiments.report.__main__", "start", sys.argv[1:]))
 
-import argparse
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -103,8 +102,7 @@ def start(argv: list[str]) -> None:
     Raises:
         PromptError: a directory holds no finished run, or the file cannot be written.
     """
-    parser = argparse.ArgumentParser("python -m experiments.report", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.make_parser("experiments.report", __doc__)
     parser.add_argument("runs", metavar="RUN", type=pathlib.Path, nargs="+", help="a run directory")
     parser.add_argument("--out", type=pathlib.Path, help="file (report.html in the first RUN)")
     options = parser.parse_args(argv)

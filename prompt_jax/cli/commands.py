@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prompt_jax.cli import hosts, interrupts
 from prompt_jax.errors import (
@@ -20,6 +20,9 @@ from prompt_jax.errors import (
     escape_lines,
     shorten,
 )
+
+if TYPE_CHECKING:
+    import argparse
 
 USAGE_ERROR, CLOSED_OUTPUT = 2, 141
 MOST_NUMBER = 10**6  # of a flag that counts something
@@ -116,6 +119,14 @@ def _closed_output() -> int:
     # Otherwise Python would flush the rest of the buffer at exit, and fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CLOSED_OUTPUT
+
+
+def make_parser(module: str, description: str | None) -> "argparse.ArgumentParser":
+    """Returns the parser of `python -m MODULE`, whose --help keeps the description's lines."""
+    import argparse  # late: signals are handled by now
+
+    keep = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(f"python -m {module}", None, description, formatter_class=keep)
 
 
 def whole(least: int = 1, most: int = MOST_NUMBER) -> Callable[[str], int]:

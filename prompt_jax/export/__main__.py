@@ -14,7 +14,6 @@ from prompt_jax.cli import commands
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("prompt_jax.export.__main__", "start", sys.argv[1:]))
 
-import argparse
 import importlib
 import pathlib
 from collections.abc import Sequence
@@ -25,8 +24,7 @@ from prompt_jax.export import replacing, writing
 
 def start(argv: Sequence[str]) -> None:
     """Runs the command with these arguments."""
-    parser = argparse.ArgumentParser("python -m prompt_jax.export", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = commands.make_parser("prompt_jax.export", __doc__)
     parser.add_argument("run", metavar="RUN", type=pathlib.Path, help="run directory of the model")
     output = "new or empty directory, or that of an earlier export"
     parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True, help=output)
