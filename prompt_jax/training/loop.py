@@ -160,7 +160,7 @@ def run(
         if saving and start:
             batches.set_state(batches.state_after(start))
             print(f"resuming from step {start} of {total} in {saving.directory.parent}")
-        if options.compiling:
+        if options.compiling and hosts.is_first():
             print(options.compiling, file=sys.stderr, flush=True)
         log = stack.enter_context(options.open_log(start))
         bar = progress.bar(options.title, total, start) if options.title else progress.silence()
