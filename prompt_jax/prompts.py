@@ -124,7 +124,7 @@ def encode_classes(
     Args:
         clip, frozen: the backbone.
         classes: K classes.
-        context: float[..., M, d_l] or None; context vectors behind the prefix's words. Leading axes
+        context: float[..., M, d_l] or None; context vectors after the prefix's words. Leading axes
             (one context per image) are those of the result.
         deep_prompts: see `CLIP.prefill`.
 
@@ -272,7 +272,7 @@ def init_context(
 
     The last vectors are the embeddings of `words`; the others (all, if `words` is empty) are drawn
     from a normal distribution with standard deviation 0.02. With `cut`, tokens of `words` beyond
-    the first `length` are ignored here and stay fixed behind the context (`words_behind`).
+    the first `length` are ignored here and stay fixed after the context (`words_after`).
 
     Raises:
         PromptError: `length` is below 1, or the words have more tokens and `cut` is False.
@@ -294,16 +294,16 @@ def init_context(
     return jnp.concatenate([context[: length - len(tokens)], embedded])
 
 
-def words_behind(clip: CLIP, frozen: Frozen, length: int, words: str) -> jax.Array:
+def words_after(clip: CLIP, frozen: Frozen, length: int, words: str) -> jax.Array:
     """Returns the embeddings float32[n, d_l] of the words after the first `length` tokens.
 
-    They stay fixed behind the context: MaPLe's two vectors replace "a photo", followed by "of a".
+    They stay fixed after the context: MaPLe's two vectors replace "a photo", followed by "of a".
     """
     return clip.embed_text(frozen, jnp.asarray(tokenizer.encode(words)[length:], jnp.int32))
 
 
 def slots_before(length: int, words: str) -> int:
-    """Returns the number of slots of a context of `length` vectors and the words behind it."""
+    """Returns the number of slots of a context of `length` vectors and the words after it."""
     return max(length, len(tokenizer.encode(words)))
 
 

@@ -76,11 +76,11 @@ def write_section(record: Mapping[str, Any], page: Path) -> None:
     except OSError as error:
         raise PromptError(f"--page={page} cannot be read: {error.strerror}") from None
     before, begin, rest = text.partition(BEGIN)
-    _, end, behind = rest.partition(END)
+    _, end, after = rest.partition(END)
     if not begin or not end:
         raise PromptError(f"--page={page} needs the lines {BEGIN} and {END}, in this order")
     _, _, content = to_markdown(record, 2).partition("\n\n")
-    write_text(page, f"{before}{BEGIN}\n\n{content}\n{END}{behind}")
+    write_text(page, f"{before}{BEGIN}\n\n{content}\n{END}{after}")
 
 
 def _checks(record):

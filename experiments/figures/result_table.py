@@ -19,7 +19,7 @@ Key = tuple[str, str]  # data set; "base", "new", "h", "accuracy" or a number of
 TOP5 = "top-5"  # the label is among the five most probable classes
 MERGED = "reversals merged"  # the reversal of an action counts as the action
 ECE = "ECE"  # expected calibration error
-FURTHER = (TOP5, MERGED, ECE)  # stand behind a comma: "16, top-5"
+FURTHER = (TOP5, MERGED, ECE)  # stand after a comma: "16, top-5"
 
 
 class Cell(NamedTuple):

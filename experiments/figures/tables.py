@@ -120,7 +120,7 @@ def shots_of(results: Mapping[str, Any]) -> str:
 
 
 def in_brackets(interval: Interval | None) -> str:
-    """Formats an interval behind a figure; "" for None."""
+    """Formats an interval after a figure; "" for None."""
     return "" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]"
 
 

@@ -47,7 +47,7 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """An instruction of a computation; `attributes` is the text behind its operands."""
+    """An instruction of a computation; `attributes` is the text after its operands."""
 
     name: str
     shape: str
@@ -109,7 +109,7 @@ class Computation:
         ]
 
     def users(self, name: str) -> Iterator[Instruction]:
-        """Yields the instructions that use a value, also behind a change of its shape alone."""
+        """Yields the instructions that use a value, also after a change of its shape alone."""
         for one in self.instructions.values():
             if name in one.operands:
                 if one.opcode == "bitcast" and not one.is_root:

@@ -163,7 +163,7 @@ class CLIP:
             frozen: parameters.
             tokens: float[B, ..., S, d_v] from `embed_image`.
             deep_prompts: float[J, a, d_v] or float[B, J, a, d_v]; before each of J layers they
-                replace the slots behind the patches (ProMPT, eq. 9); later layers keep the outputs
+                replace the slots after the patches (ProMPT, eq. 9); later layers keep the outputs
                 in those slots.
             first_layer: index of the layer that the first deep prompts enter.
 

@@ -1,7 +1,7 @@
 """The text tower with a key-value cache for the shared prefix: prefill once, then extend.
 
-The mask is causal, so `[SOS][context]` does not depend on the class name behind it: its keys and
-values are the same for all classes. Slots behind EOT are never read. A class therefore costs only
+The mask is causal, so `[SOS][context]` does not depend on the class name after it: its keys and
+values are the same for all classes. Slots after EOT are never read. A class therefore costs only
 the tokens of its name, not 77.
 """
 

@@ -21,7 +21,7 @@ class Prediction:
     Attributes:
         source: its path; of an array or an image in memory its number, as "#0".
         classes: the most probable classes, best first; repeated names, as "missile" in ImageNet,
-            have their label behind them: "missile (label 657)".
+            have their label after them: "missile (label 657)".
         labels: indices of `classes` among the given classes.
         probabilities: of `classes`, 0 to 1.
         similarity: if only one class was given, the cosine of the image and its text, -1 to 1; else

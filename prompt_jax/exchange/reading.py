@@ -145,13 +145,13 @@ def _find_names(
                 "it holds no class names (token_suffix): pass a file of them, one per line "
                 "(--classes)"
             )
-        words.tokens_behind(given, length, candidates[0], slots)
+        words.tokens_after(given, length, candidates[0], slots)
         return given, candidates[0]
     texts = words.read_texts(suffix, table) if given is None else ()
     tries = []
     for front in candidates:
         names = words.names_in(texts, length, front) if given is None else given
-        same = words.matches(suffix, words.tokens_behind(names, length, front, slots), table)
+        same = words.matches(suffix, words.tokens_after(names, length, front, slots), table)
         if same.all():
             return names, front
         tries.append((same, front))

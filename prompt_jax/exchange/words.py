@@ -1,6 +1,6 @@
 """Reads and writes the class names of a reference checkpoint, stored as embedded tokens.
 
-token_prefix float[K, 1, d_l] is SOS; token_suffix float[K, 77 - 1 - M, d_l] holds the tokens behind
+token_prefix float[K, 1, d_l] is SOS; token_suffix float[K, 77 - 1 - M, d_l] holds the tokens after
 the M context vectors: MaPLe's fixed words, the name, a full stop, EOT, zeros.
 """
 
@@ -17,8 +17,8 @@ _RELATIVE, _ABSOLUTE = 2.0**-10, 1e-6
 _ROWS = 256  # embeddings looked up at once
 
 
-def tokens_behind(names: Sequence[str], context: int, words: str, slots: int) -> np.ndarray:
-    """Returns each class's token ids behind the context, int32[K, slots - 1 - context].
+def tokens_after(names: Sequence[str], context: int, words: str, slots: int) -> np.ndarray:
+    """Returns each class's token ids after the context, int32[K, slots - 1 - context].
 
     Args:
         names: K class names; underscores become spaces.

@@ -66,17 +66,17 @@ def to_state(saved: Saved, frozen: Frozen) -> layouts.State:
         )
     context = np.asarray(saved.prompts["context"])
     table = np.asarray(frozen["text"]["token_embedding"])
-    behind = words.tokens_behind(
+    after = words.tokens_after(
         saved.class_names, context.shape[-2], _front(saved), saved.sizes.context_length
     )
     trained = layouts.from_prompts(saved.method, saved.prompts)
     prefix = LAYOUTS[saved.method].prefix
-    ordered = {"ctx": trained.pop("ctx"), **words.embed(behind, table), **trained}
+    ordered = {"ctx": trained.pop("ctx"), **words.embed(after, table), **trained}
     return {prefix + name: np.asarray(a, np.float32) for name, a in ordered.items()}
 
 
 def _front(saved):
-    """Returns MaPLe's words before the names if some of them are behind the context, else ""."""
+    """Returns MaPLe's words before the names if some of them are after the context, else ""."""
     if saved.method != "maple":
         return ""
     front, length = saved.settings["context_words"], saved.settings["context_length"]

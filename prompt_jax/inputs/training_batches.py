@@ -45,7 +45,7 @@ class Positioned(Iterator[Batch]):
         """Continues at a state from `get_state`.
 
         Raises:
-            DataError: the state is invalid, or behind the last batch.
+            DataError: the state is invalid, or after the last batch.
         """
         position = state.get("next_index")
         if not isinstance(position, int) or not 0 <= position <= self._total:

@@ -72,7 +72,7 @@ def scale(prompts: Prompts, task: Task) -> Float[Array, ""]:
 
 
 def name_alone(settings: Any, template: str) -> str:
-    """Returns the text of a class behind learned prompts, which replaces the data set's."""
+    """Returns the text of a class after learned prompts, which replaces the data set's."""
     del settings, template
     return "{}."
 

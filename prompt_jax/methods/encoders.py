@@ -87,7 +87,7 @@ class Encoders(NamedTuple):
         text_prompts: settings -> how many slots of the text tower the prompts take; texts are
             truncated to the rest.
         scale: (prompts, task) -> 1/τ, the factor of similarities in logits.
-        template: (settings, the data set's template) -> the text of a class behind the prompts,
+        template: (settings, the data set's template) -> the text of a class after the prompts,
             "{}" for its name.
         plain_template: (settings, the data set's template) -> the handwritten text of a class that
             `losses` compares with; None if it compares with none. For a caption it is the caption.
@@ -134,31 +134,31 @@ def look_at_frames(
     return videos if videos.ndim == 3 else task.clip.encode_image(task.frozen, videos)
 
 
-def put_behind_sos(
+def put_after_sos(
     task: Task,
     context: Float[Array, "prompts text_width"],
     deep_prompts: Float[Array, "layers deep text_width"] | None = None,
 ) -> Cache:
-    """Computes keys and values of SOS and the context behind it; see `TextTower.prefill`."""
+    """Computes keys and values of SOS and the context after it; see `TextTower.prefill`."""
     if not len(context):
         return task.sos
     return task.clip.prefill(task.frozen, context, deep_prompts, task.sos)
 
 
-def encode_behind(
+def encode_after(
     task: Task, slots: Float[Array, "layers prompts text_width"], texts: PackedTokens
 ) -> Float[Array, "texts dim"]:
-    """Encodes texts behind SOS and shared prompts, which are computed once; normalized.
+    """Encodes texts after SOS and shared prompts, which are computed once; normalized.
 
     Args:
         slots: the prompts before each of the first layers.
     """
-    cache = put_behind_sos(task, slots[0], slots[1:])
+    cache = put_after_sos(task, slots[0], slots[1:])
     return encode_captions(task.clip, task.frozen, cache, texts)
 
 
 def encode_captions(
     clip: CLIP, frozen: Frozen, cache: Cache, texts: PackedTokens
 ) -> Float[Array, "texts dim"]:
-    """Encodes texts behind the SOS and prompts in `cache`; normalized."""
+    """Encodes texts after the SOS and prompts in `cache`; normalized."""
     return normalize(encode_packed(clip, frozen, cache, texts))

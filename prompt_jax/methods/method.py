@@ -56,7 +56,7 @@ class Task:
 
     Attributes:
         frozen: CLIP's parameters.
-        names: the classes behind a learned context, "{}.", with the keys and values of SOS.
+        names: the classes after a learned context, "{}.", with the keys and values of SOS.
         trained: the label of each class among the classes that the prompts are trained on;
             `UNSEEN` for a class that is not among them.
         constants: the result of the method's `constants`, computed once.

@@ -9,7 +9,7 @@ from prompt_jax.methods.method import Method
 from prompt_jax.methods.recipe import Recipe
 
 NAME_ALONE = "{}."
-"""The text of a class behind a learned context."""
+"""The text of a class after a learned context."""
 
 TARGETS = (
     "caltech101",
@@ -80,7 +80,7 @@ def _row(
 
 
 def name_alone(settings: Any, template: str) -> tuple[str, ...]:
-    """Returns the text of a class behind a learned context, for `Record.texts`."""
+    """Returns the text of a class after a learned context, for `Record.texts`."""
     del settings, template
     return (NAME_ALONE,)
 
@@ -104,7 +104,7 @@ class Record:
         method: a `Method` of images, or `Encoders` of videos and texts.
         recipes: protocol to recipe, the paper's own protocol first. For other protocols, an image
             method uses its recipe of base_to_novel.
-        tunes: the place of the trainable parameters: the "text", the "images", "both", behind
+        tunes: the place of the trainable parameters: the "text", the "images", "both", after
             frozen "features", or the backbone's "weights".
         published: figures of papers.
         sees_at_test: the test inputs that a prediction depends on.

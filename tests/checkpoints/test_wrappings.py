@@ -131,7 +131,7 @@ REFUSED = {
         lambda s: {"model_ema": s, "state_dict_ema": s},
         "it holds 2 CLIPs, 'model_ema', 'state_dict_ema'",
     ),
-    "two behind prefixes": (
+    "two after prefixes": (
         lambda s: under("student.", s) | under("teacher.", s),
         "it holds 2 image towers, under 'student.', 'teacher.'",
     ),

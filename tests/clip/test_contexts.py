@@ -10,7 +10,7 @@ from prompt_jax import methods
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import coop, ivlp, maple, vpt
-from prompt_jax.prompts import words_behind
+from prompt_jax.prompts import words_after
 
 
 def encode(method, prompts, task):
@@ -101,8 +101,8 @@ def test_two_vectors_replace_two_words_and_the_rest_stays():
     prompts = method.init(jax.random.key(0), task)
     words = TINY.embed_text(FROZEN, jnp.asarray(tokenizer.encode("a photo of a")))
     assert (prompts["text"][0] == words[:2]).all()
-    assert (words_behind(TINY, FROZEN, 2, "a photo of a") == words[2:]).all()
-    assert words_behind(TINY, FROZEN, 5, "a photo of a").shape == (0, 64)
+    assert (words_after(TINY, FROZEN, 2, "a photo of a") == words[2:]).all()
+    assert words_after(TINY, FROZEN, 5, "a photo of a").shape == (0, 64)
     # Without deep prompts this is the text of zero-shot CLIP.
     zero_shot = methods.get("zero_shot")
     expected = methods.make_task(zero_shot, TINY, FROZEN, CLASSES, zero_shot.Settings()).constants

@@ -260,10 +260,10 @@ def test_vectors_after_a_caption_depend_on_its_slots_or_are_shared(name):
         words = embed(caption)
         if name == "a5_text":
             table, end = prompts["embedding"], 3 + len(words)
-            before, behind = table[1:3], table[end : end + 2]
+            before, after = table[1:3], table[end : end + 2]
         else:
-            before, behind = prompts["prefix"], prompts["postfix"]
-        own = jnp.concatenate([before, words, behind, eot])[None]
+            before, after = prompts["prefix"], prompts["postfix"]
+        own = jnp.concatenate([before, words, after, eot])[None]
         last = jnp.array([own.shape[1] - 1])
         alone = encode_embedded(TINY, FROZEN, sos, own, last)[0]
         assert largest_difference(feature, normalize(alone)) <= 1e-5

@@ -48,7 +48,7 @@ def test_a_field_is_described_by_its_help_choices_range_and_unit():
 def test_an_inherited_setting_is_explained_in_full():
     said = fields.of_settings(methods.get_encoders("a5").Settings)
     assert said["pooling"].startswith("how frame features become a video feature.")
-    assert said["postfix"].endswith("vectors behind all names (the paper).")
+    assert said["postfix"].endswith("vectors after all names (the paper).")
 
 
 @pytest.mark.parametrize("field", CHOICES)

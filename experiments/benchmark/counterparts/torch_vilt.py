@@ -36,9 +36,9 @@ class ViLT(Learner):
     def encode_classes(self, prompts: Tensor) -> Tensor:
         """Returns normalized text features float[K, d] for prompts float[J, b, d_l]."""
         first, *deeper = prompts
-        behind = self.embedded[:, 1 + len(first) :]
+        after = self.embedded[:, 1 + len(first) :]
         own = first.expand(len(self.tokens), -1, -1)
-        embeddings = torch.cat([self.embedded[:, :1], own, behind], dim=1)
+        embeddings = torch.cat([self.embedded[:, :1], own, after], dim=1)
         deep = dict(enumerate(deeper, 1))
         return normalize(self.clip.encode_embedded(embeddings, self.tokens.argmax(dim=-1), deep))
 

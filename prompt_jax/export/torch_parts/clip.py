@@ -168,15 +168,15 @@ class CLIP(nn.Module):
 
         Args:
             ids: int[N, L], with SOS and EOT, padded with zeros.
-            context: see `encode_behind`.
+            context: see `encode_after`.
             deep: see `encode_embedded`.
         """
         words, eot = self.token_embedding(ids), ids.argmax(dim=-1)  # EOT has the highest id
         if context is not None:
-            return self.encode_behind(context, words, eot, deep)
+            return self.encode_after(context, words, eot, deep)
         return self.encode_embedded(words, eot, deep)
 
-    def encode_behind(
+    def encode_after(
         self,
         context: Tensor,
         words: Tensor,

@@ -24,7 +24,7 @@ class CoCoOp(Classifier):
         features = self.encode(images)
         shift = generate(self.prompts.meta_net, features)  # [B, d_l]
         context = self.prompts.context + shift[:, None]
-        classes = self.clip.encode_behind(context, self.words, self.eot)
+        classes = self.clip.encode_after(context, self.words, self.eot)
         return self.logits(features, normalize(classes))
 
 

@@ -53,7 +53,7 @@ class ProMPT(Classifier):
             if s["text_generator"]:
                 made = generate(self.prompts.text_generator, self._generator_input(raw))
                 context = context + made[:, None]
-            classes = clip.encode_behind(context, self.words, self.eot)  # [B, K, d]
+            classes = clip.encode_after(context, self.words, self.eot)  # [B, K, d]
             answers.append(self.logits(normalize(raw), normalize(classes)))
             best = answers[-1].topk(chosen).indices[..., None]
             selected = self._generator_input(classes).gather(

@@ -1,4 +1,4 @@
-"""CLIP-Adapter: a bottleneck behind the frozen image tower (Gao et al., IJCV 2024)."""
+"""CLIP-Adapter: a bottleneck after the frozen image tower (Gao et al., IJCV 2024)."""
 
 import dataclasses
 

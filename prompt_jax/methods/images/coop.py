@@ -33,8 +33,8 @@ class Settings:
         context_words: words whose embeddings initialize the last vectors; "" draws all at random.
         class_specific: a separate context for each class, which can then only be tested on the
             training classes; otherwise all classes share one.
-        name_position: the position of the class name: at the "end", behind the context; in its
-            "middle", behind the first M // 2 vectors; or in "front" of it. The full stop is last.
+        name_position: the position of the class name: at the "end", after the context; in its
+            "middle", after the first M // 2 vectors; or in "front" of it. The full stop is last.
     """
 
     context_length: int = 16
@@ -85,9 +85,9 @@ def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
     if s.class_specific:
         context = context[task.trained]
     if before < length:
-        behind = context[..., before:, :]
-        behind = jnp.broadcast_to(behind, (names.number, *behind.shape[-2:]))
-        suffix = insert(suffix, behind, task.constants)
+        after = context[..., before:, :]
+        after = jnp.broadcast_to(after, (names.number, *after.shape[-2:]))
+        suffix = insert(suffix, after, task.constants)
     if s.class_specific:
         suffix, eot = jnp.concatenate([context[:, :before], suffix], axis=1), eot + before
     else:
@@ -100,7 +100,7 @@ def insert(
     new: Float[Array, "classes number text_width"],
     position: Int[Array, " classes"],
 ) -> Float[Array, "classes size+number text_width"]:
-    """Inserts `new` into each row of `tokens`, behind the first `position` tokens."""
+    """Inserts `new` into each row of `tokens`, after the first `position` tokens."""
     size, number = tokens.shape[1], new.shape[1]
     slot, start = jnp.arange(size + number), position[:, None]
     # Each slot's index in [tokens, new].

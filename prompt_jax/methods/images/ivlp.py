@@ -17,7 +17,7 @@ from prompt_jax.prompts import (
     encode_prompted_image,
     init_context,
     slots_before,
-    words_behind,
+    words_after,
 )
 
 
@@ -62,7 +62,7 @@ def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "layers prompt
 def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
     """Encodes the classes with the text prompts; the features are normalized."""
     clip, frozen, text = task.clip, task.frozen, prompts["text"]
-    words = words_behind(clip, frozen, text.shape[1], task.settings.context_words)
+    words = words_after(clip, frozen, text.shape[1], task.settings.context_words)
     context = jnp.concatenate([text[0], words])
     return normalize(encode_classes(clip, frozen, task.names, context, deep_prompts=text[1:]))
 
@@ -76,7 +76,7 @@ def forward(
 
 
 def context_slots(settings: Settings) -> int:
-    """Counts the slots before the names: the text prompts and the fixed words behind them."""
+    """Counts the slots before the names: the text prompts and the fixed words after them."""
     return slots_before(settings.text_prompts, settings.context_words)
 
 

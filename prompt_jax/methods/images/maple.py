@@ -20,7 +20,7 @@ from prompt_jax.prompts import (
     init_linear,
     multiply,
     slots_before,
-    words_behind,
+    words_after,
 )
 
 
@@ -69,7 +69,7 @@ def prepare(
 ) -> tuple[Float[Array, "classes dim"], Float[Array, "layers prompts image_width"]]:
     """Computes normalized class features and the vision prompts."""
     clip, frozen, context = task.clip, task.frozen, prompts["context"]
-    words = words_behind(clip, frozen, len(context), task.settings.context_words)
+    words = words_after(clip, frozen, len(context), task.settings.context_words)
     classes = encode_classes(
         clip,
         frozen,

@@ -16,7 +16,7 @@ from prompt_jax.clip.blocks import Block, Layer
 from prompt_jax.clip.packing import PackedTokens, make_room
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_behind_sos
+from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_after_sos
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL, Recipe
 from prompt_jax.methods.record import Record
@@ -33,10 +33,10 @@ class Settings(actions.Settings):
 
     Attributes:
         prefix_prompts: p, the number of vectors before the name.
-        postfix_prompts: q, the number of vectors behind it.
+        postfix_prompts: q, the number of vectors after it.
         postfix: "slot": both are rows of a table with a row per slot of the text tower, so vectors
-            behind a name depend on its length (the published code); "shared": the same q vectors
-            behind all names (the paper).
+            after a name depend on its length (the published code); "shared": the same q vectors
+            after all names (the paper).
         temporal_blocks: number of blocks over a video's frames; 0 for the mean of frozen features.
         temporal_heads: number of attention heads in each block.
         frames: F, the number of frames of every video; not used without temporal blocks.
@@ -145,12 +145,12 @@ def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Arr
     if s.postfix == "slot":
         first = 1 + s.prefix_prompts
         prefix = prompts["embedding"][1:first]
-        behind = jnp.take(prompts["embedding"], first + texts.position, axis=0, mode="clip")
+        after = jnp.take(prompts["embedding"], first + texts.position, axis=0, mode="clip")
     else:
-        prefix, behind = prompts["prefix"], prompts["postfix"][free]
+        prefix, after = prompts["prefix"], prompts["postfix"][free]
     words = clip.embed_text(frozen, texts.tokens)
-    embedded = jnp.where(free[..., None] >= 0, behind, words)
-    cache = put_behind_sos(task, prefix)
+    embedded = jnp.where(free[..., None] >= 0, after, words)
+    cache = put_after_sos(task, prefix)
     return normalize(encode_packed(clip, frozen, cache, texts, embedded))
 
 

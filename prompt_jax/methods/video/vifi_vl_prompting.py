@@ -11,12 +11,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from prompt_jax.clip import tokenizer
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import encode_captions, put_behind_sos
+from prompt_jax.methods.encoders import encode_captions, put_after_sos
 from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vilt_independent
-from prompt_jax.prompts import init_context, words_behind
+from prompt_jax.prompts import init_context, words_after
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,11 @@ def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "layers prompt
 
 
 def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
-    """Encodes texts behind SOS, the prompts and the remaining context words."""
+    """Encodes texts after SOS, the prompts and the remaining context words."""
     clip, frozen = task.clip, task.frozen
     slots = prompts.get("text_prompts", jnp.zeros((1, 0, clip.config.text_width)))
-    words = words_behind(clip, frozen, slots.shape[1], words_of(task.settings))
-    cache = put_behind_sos(task, jnp.concatenate([slots[0], words]), slots[1:])
+    words = words_after(clip, frozen, slots.shape[1], words_of(task.settings))
+    cache = put_after_sos(task, jnp.concatenate([slots[0], words]), slots[1:])
     return encode_captions(clip, frozen, cache, texts)
 
 

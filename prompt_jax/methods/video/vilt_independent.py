@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import Encoders, encode_behind, pool_frames
+from prompt_jax.methods.encoders import Encoders, encode_after, pool_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video.vop import draw
@@ -25,7 +25,7 @@ class SlotSettings(actions.Settings):
 
     Attributes:
         vision_prompt_before_ln_pre: whether the first layer's vision prompts pass `ln_pre` with the
-            patches, as in MaPLe's and ViFi-CLIP's code, or are inserted behind it.
+            patches, as in MaPLe's and ViFi-CLIP's code, or are inserted after it.
         pooling, renormalize_video, temperature: see `actions.Settings`.
     """
 
@@ -79,9 +79,9 @@ def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, 
 
 
 def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
-    """Encodes texts behind SOS and the prompts."""
+    """Encodes texts after SOS and the prompts."""
     slots = prompts.get("text_prompts", jnp.zeros((1, 0, task.clip.config.text_width)))
-    return encode_behind(task, slots, texts)
+    return encode_after(task, slots, texts)
 
 
 def text_prompts(settings: Settings) -> int:

@@ -1,6 +1,6 @@
 """ViLT-CLIP's second variant: prompts of both towers, coupled by linear maps (eqs. 10 and 11).
 
-Up to the coupling layer, F computes the vision prompts from the text prompts; behind it G, the
+Up to the coupling layer, F computes the vision prompts from the text prompts; after it G, the
 paper's F with a tilde, computes the text prompts from the vision prompts.
 """
 
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import Encoders, encode_behind
+from prompt_jax.methods.encoders import Encoders, encode_after
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video.vilt_independent import SlotSettings, see_videos
@@ -110,8 +110,8 @@ def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, 
 
 
 def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
-    """Encodes texts behind SOS and the prompts."""
-    return encode_behind(task, couple(prompts)[0], texts)
+    """Encodes texts after SOS and the prompts."""
+    return encode_after(task, couple(prompts)[0], texts)
 
 
 def text_prompts(settings: Settings) -> int:

@@ -112,7 +112,7 @@ def encode_videos_with(see: See) -> Callable[[Prompts, Task, Array], Float[Array
 
 
 def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:
-    """Encodes texts behind SOS and shared prompts, which are computed once."""
+    """Encodes texts after SOS and shared prompts, which are computed once."""
     clip, frozen, cache = task.clip, task.frozen, task.sos
     if "text_prompts" in prompts:
         cache = clip.see_prompts(frozen, cache, prompts["text_prompts"])

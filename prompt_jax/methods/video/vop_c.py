@@ -14,7 +14,7 @@ from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
 from prompt_jax.methods.video.vop import LayerPrompts, Tokens, prompted_frame_layers
-from prompt_jax.methods.video.vop_p import put_behind
+from prompt_jax.methods.video.vop_p import append_prompts
 
 ROLES = ("prompts", "class_tokens")
 
@@ -52,7 +52,7 @@ class Settings(vop.Settings):
 
 
 def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
-    """Draws VoP's prompts, the context module, see `context`, and the linear layer "fc" behind it.
+    """Draws VoP's prompts, the context module, see `context`, and the linear layer "fc" after it.
 
     "fc" is {"weight": float32[p · d_v, in], "bias": float32[p · d_v]}, uniform ±1/√in as in
     PyTorch's `nn.Linear`, for p prompts. All layers share it and the module.
@@ -86,7 +86,7 @@ def see(
         seen = tokens[..., 0, :]
     made = make(prompts, task, seen if s.context_gradient else jax.lax.stop_gradient(seen))
     if s.context_role == "prompts":
-        return tokens, put_behind(shared, made)
+        return tokens, append_prompts(shared, made)
     if layer == 0:
         made = clip.embed_prompts(frozen, made)
     made = jnp.broadcast_to(made, (*tokens.shape[:2], *made.shape[-2:]))

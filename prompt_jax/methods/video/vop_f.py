@@ -91,7 +91,7 @@ def init_with(init_frames: Init) -> Init:
 
 
 def encode_videos_with(see: See) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
-    """Returns the video encoder of a method with joint layers behind `see`'s layers."""
+    """Returns the video encoder of a method with joint layers after `see`'s layers."""
 
     def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
         clip, frozen, layers = task.clip, task.frozen, task.clip.config.image_layers

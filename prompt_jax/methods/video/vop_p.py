@@ -60,10 +60,10 @@ def see(
     if position is None:
         return tokens, shared
     check_frames(tokens, len(position), "there are prompts of positions")
-    return tokens, put_behind(shared, position)
+    return tokens, append_prompts(shared, position)
 
 
-def put_behind(
+def append_prompts(
     shared: Float[Array, "shared image_width"] | None,
     own: Float[Array, "*frames prompts image_width"],
 ) -> Float[Array, "*frames all_prompts image_width"]:
