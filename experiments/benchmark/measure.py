@@ -26,7 +26,10 @@ from prompt_jax.errors import PromptError, installing
 OURS, COUNTERPART = "ours", "counterpart"
 # A repeat of a fast cell lasts this long, over several runs: clocks and schedulers are coarse.
 REPEAT_SECONDS, MOST_RUNS = 0.3, 200
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+PACKAGES = (
+    *("jax", "jaxlib", "jax-cuda12-plugin", "libtpu", "nvidia-cudnn-cu12", "flax", "optax"),
+    *("numpy", "torch", "triton"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
