@@ -39,12 +39,17 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     )
     parser.add_argument("--target", required=True, help=f"e.g. {', '.join(targets.EXAMPLES)}")
     parser.add_argument("--mesh", default="", help="e.g. data:4,model:2 (config.mesh)")
-    parser.add_argument("--classes", type=int, default=0, help="number of classes (the data set's)")
+    parser.add_argument("--classes", type=int, help="number of classes (the data set's)")
     parser.add_argument("--no-largest", action="store_true", help="skip the search for what fits")
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help=f"limit per program ({SECONDS:.0f})"
     )
     options, rest = parser.parse_known_args(argv)
+    if options.classes is not None and options.classes < 1:
+        raise PromptError(f"--classes={options.classes} must be at least 1")
+    if not options.seconds > 0:
+        raise PromptError(f"--seconds={options.seconds:g} must be above 0")
+    targets.check_compiler(targets.parse(options.target))
     config = run_command.parse(["experiments.plan", *rest])
     [one, *_] = sweep.expand(config).values()
     return options, dataclasses.replace(one, mesh=options.mesh or one.mesh)
@@ -74,7 +79,6 @@ def main(argv: Sequence[str]) -> None:
     """
     options, config = parse(argv)
     target = targets.parse(options.target)
-    targets.check_compiler(target)
     classes = options.classes or count_classes(config)
     print(report.title(config, target, classes), flush=True)
     with worker.Compiler(target, options.seconds) as compiler:
@@ -91,7 +95,8 @@ def main(argv: Sequence[str]) -> None:
             print(report.describe(name, found, target), flush=True)
         if not compiled:
             raise PromptError(f"--target={options.target}: no program could be compiled")
-        print(report.ASSUMPTIONS)
+        if target.chip.peaks:
+            print(report.ASSUMPTIONS)
         if not options.no_largest:
             search(compiler, dataclasses.replace(question, program=names[0]), target)
 

@@ -11,9 +11,10 @@ __all__ = ["ASSUMPTIONS", "describe", "title"]
 def title(config: Config, target: Target, classes: int) -> str:
     """Returns the first line of a plan."""
     of = f", {classes:,} classes" if classes else ""
+    mesh = f", {config.mesh}" if config.mesh else ""
     return (
         f"{config.method}, {config.backbone}, {config.dtype}{of}, batch {config.batch_size} on "
-        f"{target.devices} × {target.chip.title}"
+        f"{target.devices} × {target.chip.title}{mesh}"
     )
 
 

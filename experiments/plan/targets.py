@@ -76,9 +76,18 @@ CHIPS: dict[str, Chip] = {
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A machine to plan for: `devices` of one kind, in a TPU's topology `shape`."""
+    """A machine to plan for.
+
+    Attributes:
+        text: as given, e.g. "v5e-8".
+        name: of its chip, a key of `CHIPS`.
+        chip: one of its devices.
+        devices: their number.
+        shape: a TPU's topology.
+    """
 
     text: str
+    name: str
     chip: Chip
     devices: int
     shape: tuple[int, ...] = ()
@@ -114,12 +123,11 @@ class Target:
             return jax.devices()
         if self.chip.platform == "cuda":
             hosts, each = -(-self.devices // GPUS_PER_HOST), min(self.devices, GPUS_PER_HOST)
-            name = self.text.partition(":")[0]
             return topologies.get_topology_desc(
                 platform="cuda",
-                topology_name=name,
+                topology_name=self.name,
                 topology=f"1x{hosts}x{each}",
-                target_config=nvidia.CARDS[name].describe(),
+                target_config=nvidia.CARDS[self.name].describe(),
             ).devices
         options: dict[str, Any] = {}
         if self.devices < 4 or (self.devices <= 8 and len(self.shape) == 2):
@@ -128,7 +136,7 @@ class Target:
         if self.chip.megacore:
             options["chip_config_name"] = "megacore"
         shape = "x".join(map(str, self.shape))
-        name = f"{self.text.partition(':')[0].partition('-')[0]}:{shape}"
+        name = f"{self.name}:{shape}"
         return topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices
 
 
@@ -146,7 +154,7 @@ def parse(text: str) -> Target:
     slice_of = re.fullmatch(r"(v4|v5e|v5p|v6e)-(\d+)", text)
     if slice_of:
         name, size = slice_of[1], _topology(slice_of[1], int(slice_of[2]))
-    if name not in CHIPS or (colon and not size):
+    if name not in CHIPS or ((colon or slice_of) and not size):
         raise unknown("target", text, EXAMPLES)
     chip = CHIPS[name]
     if chip.axes:
@@ -158,7 +166,7 @@ def parse(text: str) -> Target:
                 f"{name}:{form}"
             )
         shape = tuple(map(int, sizes.split("x")))
-        return Target(text, chip, math.prod(shape), shape)
+        return Target(text, name, chip, math.prod(shape), shape)
     number = int(size or 1) if re.fullmatch(r"\d{0,4}", size) else 0
     hosts_full = number <= GPUS_PER_HOST or number % GPUS_PER_HOST == 0
     if number < 1 or (chip.platform == "cuda" and not hosts_full):
@@ -166,7 +174,7 @@ def parse(text: str) -> Target:
             f"--target={text}: the number of devices must be 1 to {GPUS_PER_HOST}, or a multiple "
             f"of {GPUS_PER_HOST}, e.g. {name}:{GPUS_PER_HOST}"
         )
-    return Target(text, chip, number)
+    return Target(text, name, chip, number)
 
 
 EXAMPLES = (

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from experiments.plan.targets import Target
 
 _LINES = 3
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Failed(Exception):
@@ -115,5 +118,13 @@ def serve(connection: Connection) -> None:
         connection.send(reply)
 
 
+def end_with(parent: int) -> None:
+    """Ends this process when its parent has ended, even while it compiles."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     serve(Connection(int(sys.argv[1])))
