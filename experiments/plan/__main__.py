@@ -12,7 +12,7 @@ import sys
 from experiments.cli import command_line
 
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
-    sys.exit(command_line.run("experiments.plan.__main__", "main", sys.argv[1:], "stopped"))
+    sys.exit(command_line.run("experiments.plan.__main__", "main", sys.argv[1:]))
 
 import argparse
 import dataclasses
@@ -24,6 +24,7 @@ from experiments.config.config import Config
 from experiments.plan import largest, programs, report, targets, worker
 from experiments.plan.compiling import Compiled, Question
 from experiments.run import sweep
+from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError
 
 SECONDS = 900.0
@@ -31,22 +32,16 @@ SECONDS = 900.0
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     """Returns the options and the config of a command line."""
-    parser = argparse.ArgumentParser(
-        "python -m experiments.plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_line.make_parser("experiments.plan", __doc__)
+    parser.allow_abbrev = False  # all other flags are the config's
     parser.add_argument("--target", required=True, help=f"e.g. {', '.join(targets.EXAMPLES)}")
     parser.add_argument("--mesh", default="", help="e.g. data:4,model:2 (config.mesh)")
-    parser.add_argument("--classes", type=int, help="number of classes (the data set's)")
+    parser.add_argument("--classes", type=whole(), help="number of classes (the data set's)")
     parser.add_argument("--no-largest", action="store_true", help="skip the search for what fits")
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help=f"limit per program ({SECONDS:.0f})"
     )
     options, rest = parser.parse_known_args(argv)
-    if options.classes is not None and options.classes < 1:
-        raise PromptError(f"--classes={options.classes} must be at least 1")
     if not options.seconds > 0:
         raise PromptError(f"--seconds={options.seconds:g} must be above 0")
     targets.check_compiler(targets.parse(options.target))
