@@ -227,7 +227,7 @@ def judging(run: Run) -> Built:
     score = evaluate.compiled_score(method, views)
 
     def whole(prompts, prepared, task, images, labels):
-        seen = methods.look(method, task, images) if method.input in KEPT else images
+        seen = methods.encode_input(method, task, images) if method.input in KEPT else images
         return score(prompts, prepared, task, seen, labels)
 
     replicated = everywhere(run, (run.prompts, prepared, run.task))

@@ -11,7 +11,7 @@ import numpy as np
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.programs import compiled, to_host
 from prompt_jax.mesh import replicate
-from prompt_jax.methods import Method, Prompts, Task, look
+from prompt_jax.methods import Method, Prompts, Task, encode_input
 from prompt_jax.methods.method import KEPT
 
 TOP = 5
@@ -149,7 +149,7 @@ class _Sums:
 
 @cache
 def _compiled_features(method):
-    return jax.jit(partial(look, method))
+    return jax.jit(partial(encode_input, method))
 
 
 @cache

@@ -43,7 +43,7 @@ def logits(method: Method) -> Callable[..., jax.Array]:
     """Returns (prompts, prepared, task, images) -> float32[B, iterations, K]: `Method.forward`."""
 
     def run(prompts, prepared, task, images):
-        seen = methods.look(method, task, images)
+        seen = methods.encode_input(method, task, images)
         found = jnp.moveaxis(method.forward(prompts, prepared, task, seen).logits, 0, 1)
         return replicate(task.clip.mesh, found)
 
@@ -62,7 +62,7 @@ def logits_and_cosine(name: str, method: Method) -> Callable[..., jax.Array]:
     encoders = None if outside or method.input in OF_IMAGES else methods.get_encoders(name)
 
     def run(prompts, prepared, task, images):
-        seen = methods.look(method, task, images)
+        seen = methods.encode_input(method, task, images)
         found = method.forward(prompts, prepared, task, seen).logits
         plain, scale = found[-1:], task.scale
         if outside:

@@ -53,7 +53,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
 
     @jax.jit
     def run(images):
-        x = methods.look(method, task, images)
+        x = methods.encode_input(method, task, images)
         return method.forward(prompts, prepared, task, x).logits[-1]
 
     shape = model.inputs.shape

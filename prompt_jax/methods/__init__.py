@@ -15,8 +15,8 @@ from prompt_jax.methods.method import (
     Prompts,
     Task,
     check_bounds,
+    encode_input,
     index_trained,
-    look,
     make_task,
 )
 from prompt_jax.methods.objectives import recognize, retrieve
@@ -72,12 +72,12 @@ __all__ = [
     "Task",
     "average_frames",
     "check_bounds",
+    "encode_input",
     "find",
     "find_record",
     "get",
     "get_encoders",
     "index_trained",
-    "look",
     "make_task",
     "of_images",
     "of_texts",

@@ -127,7 +127,7 @@ def encode_frames(task: Task, frozen: Frozen, videos: Videos) -> Float[Array, "b
     return pool_frames(task.clip.encode_image(frozen, videos), task.settings)
 
 
-def look_at_frames(
+def frame_features(
     task: Task, videos: Videos | Float[Array, "batch frames dim"]
 ) -> Float[Array, "batch frames dim"]:
     """Encodes frames with frozen CLIP; features are returned unchanged."""

@@ -297,7 +297,7 @@ def check_bounds(settings: Any) -> None:
         raise PromptError(f"settings.{said}")
 
 
-def look(
+def encode_input(
     method: Method, task: Task, images: Float[Array, "batch ..."]
 ) -> Float[Array, "batch ..."]:
     """Returns the input of `forward`: the images or videos, or their frozen features.

@@ -16,7 +16,7 @@ import numpy as np
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.method import Method, Output, Prompts, Task, look
+from prompt_jax.methods.method import Method, Output, Prompts, Task, encode_input
 
 ALLOWED = "PROMPT_JAX_METHODS"
 """Environment variable: comma-separated modules that files may name."""
@@ -105,7 +105,7 @@ def check_logits(
 
     def forward(prompts: Prompts, images: jax.Array) -> Output:
         prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, look(method, task, images))
+        return method.forward(prompts, prepared, task, encode_input(method, task, images))
 
     output = jax.eval_shape(forward, prompts, images)
     if not isinstance(output, Output):

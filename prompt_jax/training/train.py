@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax.mesh import replicate
-from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, look
+from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input
 from prompt_jax.methods.recipe import EpochAverage
 
 
@@ -61,7 +61,7 @@ def loss_and_output(
     The optional "targets", float[B, K], class probabilities of mixed videos, replace "label" in the
     loss.
     """
-    seen: Any = look(method, task, batch["image"])
+    seen: Any = encode_input(method, task, batch["image"])
     if method.objective == "pairs":
         seen = Pairs(seen, batch["text"])
     output = method.forward(prompts, method.prepare(prompts, task), task, seen)

@@ -106,7 +106,9 @@ def test_methods_declare_the_slots_of_their_context(name):
         if method.adaptation:
             prompts = method.adaptation.make(prompts, task, jnp.ones((1, 2, 16)), [0, 1])
         prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
+        return method.forward(
+            prompts, prepared, task, methods.encode_input(method, task, images)
+        ).logits
 
     images = jnp.zeros((1, clip.config.image_size, clip.config.image_size, 3))
     assert jax.eval_shape(lambda x: run(room, x), images).shape[1:] == (1, 2)

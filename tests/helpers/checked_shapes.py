@@ -40,7 +40,7 @@ def trace(method: methods.Method, kind: str, settings: Any, texts: PackedTokens 
         if method.adaptation:
             shots = jnp.zeros((VIEWS, SHOTS, DIM)), jnp.arange(SHOTS) % len(CLASSES)
             prompts = method.adaptation.make(prompts, task, *shots)
-        seen = methods.look(method, task, images)
+        seen = methods.encode_input(method, task, images)
         x = seen if texts is None else methods.Pairs(seen, texts)
         return method.forward(prompts, method.prepare(prompts, task), task, x).logits
 

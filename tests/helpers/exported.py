@@ -140,7 +140,9 @@ def logits_of(saved: Saved, images: jax.Array, names: tuple[str, ...] | None = N
     @jax.jit
     def run(prompts, task, images):
         prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, methods.look(method, task, images)).logits
+        return method.forward(
+            prompts, prepared, task, methods.encode_input(method, task, images)
+        ).logits
 
     return run(saved.prompts, task, images)
 

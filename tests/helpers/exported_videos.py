@@ -120,7 +120,9 @@ def logits_of(saved: Saved, videos: jax.Array, names: tuple[str, ...] | None = N
     @jax.jit
     def run(prompts, task, videos):
         prepared = method.prepare(prompts, task)
-        return method.forward(prompts, prepared, task, methods.look(method, task, videos)).logits
+        return method.forward(
+            prompts, prepared, task, methods.encode_input(method, task, videos)
+        ).logits
 
     return run(saved.prompts, task, videos)
 

@@ -170,7 +170,7 @@ def test_a_tower_without_prompts_equals_the_frozen_one():
     run = jax.jit(lambda task: method.forward({}, method.prepare({}, task), task, VIDEOS).logits)
     zero = clip_video.Settings(template="{}.")
     method, plain = task_with("clip_video", zero)
-    seen = methods.look(method, plain, VIDEOS)
+    seen = methods.encode_input(method, plain, VIDEOS)
     expected = method.forward({}, method.prepare({}, plain), plain, seen).logits
     assert largest_difference(run(task), expected) <= 1e-4
 
@@ -223,7 +223,7 @@ def test_a_number_of_frames_that_differs_from_the_temporal_table_is_rejected():
 def test_cached_features_of_frames_equal_those_of_videos(name):
     row = BY_FIGURES[name]
     method, task, batch = method_of(row), task_of(row), batch_of(row)
-    kept = jax.jit(functools.partial(methods.look, method))(task, VIDEOS)
+    kept = jax.jit(functools.partial(methods.encode_input, method))(task, VIDEOS)
     assert method.input == "frames" and kept.shape == (3, 4, 32)
     run = measure(method)
     (loss, output), gradients = run(prompts_of(row), task, batch)

@@ -135,7 +135,7 @@ def test_preparing_once_in_evaluation_equals_preparing_in_each_training_step():
     row = BY_FIGURES["coop"]
     method, task, prompts = methods.get(row.method), task_of(row), arrays(row, "param")
     prepared = jax.jit(method.prepare)(prompts, task)
-    seen = methods.look(method, task, BATCH["image"])
+    seen = methods.encode_input(method, task, BATCH["image"])
     evaluated = jax.jit(method.forward)(prompts, prepared, task, seen).logits
     assert largest_difference(evaluated, expected_logits(FIGURES["coop"])) <= 1e-4
 

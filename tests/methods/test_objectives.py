@@ -108,7 +108,7 @@ def test_zero_shot_with_images_on_videos_equals_vifi_clip():
     task = methods.make_task(
         method, average_frames(TINY), FROZEN, CLASSES, method.Settings(), VIDEO
     )
-    seen = jax.jit(functools.partial(methods.look, method))(task, VIDEOS)
+    seen = jax.jit(functools.partial(methods.encode_input, method))(task, VIDEOS)
     logits = method.forward({}, None, task, seen).logits[0]
     assert largest_difference(logits, FIGURES["clip_video"]["logits"]) <= 1e-4
 
@@ -121,7 +121,7 @@ def test_an_image_method_on_a_video_of_one_image_equals_that_image(figures):
 
     @jax.jit
     def logits(prompts, task, images):
-        seen = methods.look(method, task, images)
+        seen = methods.encode_input(method, task, images)
         return method.forward(prompts, method.prepare(prompts, task), task, seen).logits
 
     answers: list[Any] = []

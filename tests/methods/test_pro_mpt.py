@@ -21,7 +21,7 @@ from rows import pro_mpt_tree
 
 from prompt_jax.clip import CLIP, normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods import look, make_task
+from prompt_jax.methods import encode_input, make_task
 from prompt_jax.methods.images import pro_mpt, zero_shot
 from prompt_jax.methods.images.pro_mpt import METHOD, Settings
 from prompt_jax.prompts import encode_classes, generate, generate_layers
@@ -98,7 +98,7 @@ def test_zero_iterations_equal_zero_shot():
     assert fresh(iterations=0) == {}
     output = logits({}, iterations=0)
     task = make_task(zero_shot.METHOD, SMALL, FROZEN, CLASSES, zero_shot.Settings())
-    features = look(zero_shot.METHOD, task, IMAGES)
+    features = encode_input(zero_shot.METHOD, task, IMAGES)
     expected = jax.jit(zero_shot.forward)({}, None, task, features).logits
     assert output.shape == (1, 3, len(CLASSES))
     assert largest_difference(output, expected) <= 1e-4

@@ -72,7 +72,9 @@ def test_prompts_of_a_frame_affect_only_that_frame_unless_made_from_all(method, 
     def reach(prompts, videos):
         def of_frame(frame):
             def read(prompts, videos):
-                return jnp.sum(vop.see_frames(method.see, prompts, task, videos)[:, frame] ** 2)
+                return jnp.sum(
+                    vop.run_frames(method.layer_inputs, prompts, task, videos)[:, frame] ** 2
+                )
 
             return jax.grad(read, argnums=(0, 1))(prompts, videos)
 

@@ -80,7 +80,7 @@ def test_a5_trains_on_cached_features_of_frames(clip, tmp_path):
     assert prepared.shots.features.shape == (2, 33, FRAMES, tiny.CONFIG.embed_dim)
     batch = next(prepared.shots.batches)
     assert batch["image"].shape == (16, FRAMES, tiny.CONFIG.embed_dim)
-    step = jax.make_jaxpr(methods.look, static_argnums=0)
+    step = jax.make_jaxpr(methods.encode_input, static_argnums=0)
     assert not step(prepared.method, prepared.task, batch["image"]).eqns  # no image tower
     found = experiment.run(config, tmp_path / "run")
     assert found["features"] == "cached: 2 augmented views of each training video's frames"

@@ -157,7 +157,7 @@ class Ours:
         with_compilation, first = self.run(1), first_seconds(self.run)
 
         def whole(prompts, prepared, task, images):
-            seen = methods.look(self._method, task, images)
+            seen = methods.encode_input(self._method, task, images)
             return self._method.forward(prompts, prepared, task, seen).logits
 
         prompts, task = self._prompts, self._task

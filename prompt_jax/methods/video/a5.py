@@ -16,7 +16,7 @@ from prompt_jax.clip.blocks import Block, Layer
 from prompt_jax.clip.packing import PackedTokens, make_room
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import actions
-from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames, put_after_sos
+from prompt_jax.methods.encoders import Encoders, frame_features, pool_frames, put_after_sos
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.recipe import RETRIEVAL, Recipe
 from prompt_jax.methods.record import Record
@@ -117,7 +117,7 @@ def encode_videos(
     prompts: Prompts, task: Task, videos: Videos | Float[Array, "batch frames dim"]
 ) -> Float[Array, "batch dim"]:
     """Averages the frozen features of frames, or the outputs of the blocks."""
-    features = look_at_frames(task, videos)
+    features = frame_features(task, videos)
     if "temporal" in prompts:
         features = attend_frames(prompts, task, features)
     return pool_frames(features, task.settings)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from prompt_jax.methods import actions
 from prompt_jax.methods.actions import VIFI_CLIP
-from prompt_jax.methods.encoders import Encoders, look_at_frames, pool_frames
+from prompt_jax.methods.encoders import Encoders, frame_features, pool_frames
 from prompt_jax.methods.method import Prompts, Task, Videos, no_prompts
 from prompt_jax.methods.recipe import RETRIEVAL
 from prompt_jax.methods.record import Record
@@ -34,7 +34,7 @@ def encode_videos(
 ) -> Float[Array, "batch dim"]:
     """Averages the features of frames."""
     del prompts
-    return pool_frames(look_at_frames(task, videos), task.settings)
+    return pool_frames(frame_features(task, videos), task.settings)
 
 
 ENCODERS = Encoders(

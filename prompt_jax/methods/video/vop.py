@@ -1,7 +1,7 @@
 """VoP: prompts in every layer of both towers, for texts and videos (Huang et al., CVPR 2023).
 
 Every frame is encoded as an image; each layer has its own prompts, whose outputs are dropped. The
-variants differ in the prompts that frames attend to in a layer: their `see` functions.
+variants differ in the prompts that frames attend to in a layer: their `layer_inputs` functions.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ Tokens = Float[Array, "batch frames tokens image_width"]
 LayerPrompts = Float[Array, "*frames prompts image_width"]
 """The prompts of a layer: shared by all frames, or with axes for frames, or videos and frames."""
 
-See = Callable[[Prompts, Task, int, Tokens], tuple[Tokens, LayerPrompts | None]]
+LayerInputs = Callable[[Prompts, Task, int, Tokens], tuple[Tokens, LayerPrompts | None]]
 """(prompts, task, layer, tokens) -> the tokens before that layer, and its prompts or None."""
 
 
@@ -73,7 +73,7 @@ def draw(name: str, rng: PRNGKeyArray, shape: tuple[int, ...]) -> dict[str, Arra
     return {name: STANDARD_DEVIATION * jax.random.normal(rng, shape)}
 
 
-def see(
+def layer_inputs(
     prompts: Prompts, task: Task, layer: int, tokens: Tokens
 ) -> tuple[Tokens, LayerPrompts | None]:
     """Returns the same prompts for all frames of all videos."""
@@ -86,7 +86,7 @@ def layer_of(prompts: Prompts, name: str, layer: int) -> LayerPrompts | None:
     return prompts[name][layer] if name in prompts and layer < len(prompts[name]) else None
 
 
-def see_frames(see: See, prompts: Prompts, task: Task, videos: Videos) -> Tokens:
+def run_frames(layer_inputs: LayerInputs, prompts: Prompts, task: Task, videos: Videos) -> Tokens:
     """Computes the tokens after all layers that process frames separately.
 
     Prompts have no position embedding; only those of the first layer pass `ln_pre`.
@@ -94,18 +94,20 @@ def see_frames(see: See, prompts: Prompts, task: Task, videos: Videos) -> Tokens
     clip, frozen = task.clip, task.frozen
     tokens = clip.embed_image(frozen, videos)
     for layer in range(task.settings.frame_layers(clip.config.image_layers)):
-        tokens, seen = see(prompts, task, layer, tokens)
+        tokens, seen = layer_inputs(prompts, task, layer, tokens)
         if layer == 0 and seen is not None:
             seen = clip.embed_prompts(frozen, seen)
         tokens = clip.image_block(frozen, layer, tokens, prompts=seen)
     return tokens
 
 
-def encode_videos_with(see: See) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
+def encode_videos_with(
+    layer_inputs: LayerInputs,
+) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
     """Returns the video encoder of a method that processes all frames separately."""
 
     def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
-        tokens = see_frames(see, prompts, task, videos)
+        tokens = run_frames(layer_inputs, prompts, task, videos)
         return pool_frames(task.clip.image_head(task.frozen, tokens), task.settings)
 
     return encode_videos
@@ -133,7 +135,7 @@ def check_frames(videos: Float[Array, "batch frames ..."], frames: int, what: st
         )
 
 
-ENCODERS = Encoders(Settings, init, encode_videos_with(see), encode_texts, text_prompts)
+ENCODERS = Encoders(Settings, init, encode_videos_with(layer_inputs), encode_texts, text_prompts)
 
 PAPER = (
     'Huang et al., "VoP: Text-Video Co-operative Prompt Tuning for Cross-Modal Retrieval", '

@@ -71,12 +71,12 @@ def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
     )
 
 
-def see(
+def layer_inputs(
     prompts: Prompts, task: Task, layer: int, tokens: Tokens
 ) -> tuple[Tokens, LayerPrompts | None]:
     """Adds the context module's prompts to the shared ones, or replaces the class tokens."""
     s, clip, frozen = task.settings, task.clip, task.frozen
-    tokens, shared = vop.see(prompts, task, layer, tokens)
+    tokens, shared = vop.layer_inputs(prompts, task, layer, tokens)
     if layer >= s.depth:
         return tokens, shared
     if layer == 0:  # before `ln_pre`, where all frames of all videos have the same class token
@@ -102,7 +102,9 @@ def make(
     return made.reshape(*seen.shape[:-1], -1, seen.shape[-1])
 
 
-ENCODERS = Encoders(Settings, init, vop.encode_videos_with(see), vop.encode_texts, vop.text_prompts)
+ENCODERS = Encoders(
+    Settings, init, vop.encode_videos_with(layer_inputs), vop.encode_texts, vop.text_prompts
+)
 
 RECORD = Record(
     "vop_c",

@@ -14,7 +14,14 @@ from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop, vop_c, vop_p
-from prompt_jax.methods.video.vop import See, Tokens, check_frames, draw, layer_of, see_frames
+from prompt_jax.methods.video.vop import (
+    LayerInputs,
+    Tokens,
+    check_frames,
+    draw,
+    layer_of,
+    run_frames,
+)
 
 PUBLISHED_LAYERS = 12
 
@@ -90,13 +97,15 @@ def init_with(init_frames: Init) -> Init:
     return init
 
 
-def encode_videos_with(see: See) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
-    """Returns the video encoder of a method with joint layers after `see`'s layers."""
+def encode_videos_with(
+    layer_inputs: LayerInputs,
+) -> Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]:
+    """Returns the video encoder of a method with joint layers after those of `layer_inputs`."""
 
     def encode_videos(prompts: Prompts, task: Task, videos: Videos) -> Float[Array, "batch dim"]:
         clip, frozen, layers = task.clip, task.frozen, task.clip.config.image_layers
         first, frames = task.settings.frame_layers(layers), videos.shape[1]
-        tokens = see_frames(see, prompts, task, videos)
+        tokens = run_frames(layer_inputs, prompts, task, videos)
         if "frame_position" in prompts:
             position = prompts["frame_position"]
             check_frames(videos, len(position), "there are frame positions")
@@ -121,7 +130,7 @@ def join(tokens: Tokens) -> Float[Array, "batch frames*tokens image_width"]:
 
 
 def _joined(settings: type, variant: ModuleType) -> Encoders:
-    encode_videos = encode_videos_with(variant.see)
+    encode_videos = encode_videos_with(variant.layer_inputs)
     return Encoders(
         settings, init_with(variant.init), encode_videos, vop.encode_texts, vop.text_prompts
     )

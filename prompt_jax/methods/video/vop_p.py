@@ -51,11 +51,11 @@ def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
     return vop.init(rng, task) | draw("position_prompts", position_rng, shape)
 
 
-def see(
+def layer_inputs(
     prompts: Prompts, task: Task, layer: int, tokens: Tokens
 ) -> tuple[Tokens, LayerPrompts | None]:
     """Returns the shared prompts and those of each frame position."""
-    tokens, shared = vop.see(prompts, task, layer, tokens)
+    tokens, shared = vop.layer_inputs(prompts, task, layer, tokens)
     position = layer_of(prompts, "position_prompts", layer)
     if position is None:
         return tokens, shared
@@ -74,7 +74,9 @@ def append_prompts(
     return jnp.concatenate([shared, own], axis=-2)
 
 
-ENCODERS = Encoders(Settings, init, vop.encode_videos_with(see), vop.encode_texts, vop.text_prompts)
+ENCODERS = Encoders(
+    Settings, init, vop.encode_videos_with(layer_inputs), vop.encode_texts, vop.text_prompts
+)
 
 RECORD = Record(
     "vop_p",
