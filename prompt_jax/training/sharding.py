@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
@@ -107,6 +108,20 @@ class Placement:
                 f"use a {MODEL} that divides the devices of a host, or a multiple of them"
             )
         return first // number, self.data // number
+
+    def meet(self) -> None:
+        """Connects the devices of all hosts along each axis; all call it at the same time.
+
+        At the first exchange, XLA waits at most 30 s on CPUs, and hosts compile at different
+        speeds.
+        """
+        if hosts.count() == 1:
+            return
+        hosts.gather("meet", None)
+        ones = np.ones((self.data, self.model), np.float32)
+        for axes in ((DATA, None), (None, MODEL), (DATA, MODEL)):
+            total = jax.jit(jnp.sum, out_shardings=self.replicated)
+            total(put(ones, self._along(*axes))).block_until_ready()
 
     def replicate(self, tree: Any) -> Any:
         """Returns the arrays of `tree`, replicated over the devices."""
