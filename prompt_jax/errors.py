@@ -4,6 +4,7 @@ import difflib
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 class PromptError(ValueError):
@@ -38,6 +39,16 @@ class ArgumentError(PromptError):
 
     def _message(self, names: Iterable[str]) -> str:
         return escape_lines(f"{self.mistake}; {self.advice.format(*names)}")
+
+
+def check_type(path: str, value: Any, kind: type) -> None:
+    """Raises a PromptError if a value has another type; an int passes as a float."""
+    others: dict[type, Any] = {float: (int, float), tuple: (tuple, list), dict: Mapping}
+    allowed = others.get(kind, kind)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise PromptError(
+            f"{path}={value!r} is of type {type(value).__name__}; it must be of {kind.__name__}"
+        )
 
 
 def printable(text: str) -> str:

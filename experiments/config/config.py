@@ -13,7 +13,7 @@ from experiments.config.fields import WHOLE, field
 from experiments.config.protocols import PROTOCOLS, Protocol
 from prompt_jax.clip import PRECISIONS
 from prompt_jax.clip.config import ACTIVATIONS
-from prompt_jax.errors import unknown
+from prompt_jax.errors import check_type, unknown
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models.saved_fields import DTYPES
 
@@ -221,6 +221,6 @@ def change(config: Config, changes: Mapping[str, Any]) -> Config:
             known = (*FIELDS, *(f"settings.{setting}" for setting in config.settings))
             raise unknown("config key", path, known)
         if sections == ["settings"]:
-            fields.check_type(f"config.{path}", value, type(section[name]))
+            check_type(f"config.{path}", value, type(section[name]))
         section[name] = value
     return fields.build(Config, values)

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, cast
 
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, check_type, unknown
 
 Role = Literal["figures", "run", "free"]
 """Role of a field in a run's identity:
@@ -138,16 +138,6 @@ def _checked(path: str, value: Any, hint: Any, declaration: Declared | None) -> 
         limits = ", ".join(filter(None, [form, declaration.range]))
         raise PromptError(f"{path}={value} must be {limits}")
     return value
-
-
-def check_type(path: str, value: Any, kind: type) -> None:
-    """Raises a PromptError if a value has another type; an int passes as a float."""
-    others: dict[type, Any] = {float: (int, float), tuple: (tuple, list), dict: Mapping}
-    allowed = others.get(kind, kind)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        raise PromptError(
-            f"{path}={value!r} is of type {type(value).__name__}; it must be of {kind.__name__}"
-        )
 
 
 def _matches(value: Any, hint: Any) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.figures import long, tables
-from experiments.figures.papers import published_actions, published_video
-from experiments.figures.papers.published import BACKBONE_NAMES, Published
+from experiments.figures.papers import published, published_actions
+from experiments.figures.papers.published import Published
 from experiments.figures.result_table import Cell, Key, Row, make_rows, published_lines
 from experiments.record import peers
 from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
@@ -94,7 +94,7 @@ def _table(
     cells = long.means(lines.drop_duplicates([*long.CELL, "seed"], keep="last"))
     seeds = lines.groupby(long.ROW).seed.nunique().rename("all_seeds").reset_index()
     cells = cells[cells.merge(seeds, "left", long.ROW).all_seeds == cells.seeds]
-    names = [*published_video.MSRVTT_9K, *published_actions.METHODS]
+    names = published_actions.METHODS
 
     def order(row: Row) -> tuple:
         place = names.index(row.method) if row.method in names else len(names)
@@ -104,10 +104,10 @@ def _table(
     rows = sorted(make_rows(counted, lines, cells), key=order)
     table = RetrievalTable(*key, tests, rows, intervals)
     for row in table.rows:
-        for column, published in _published(table, row).items():
+        for column, figure in _published(table, row).items():
             if (TEST, column) in row.cells:
                 cell = row.cells[TEST, column]
-                row.cells[TEST, column] = cell._replace(published=published)
+                row.cells[TEST, column] = cell._replace(published=figure)
     return table
 
 
@@ -115,19 +115,12 @@ def _published(table: RetrievalTable, row: Row) -> dict[str, Published]:
     """Returns published figures by column; none where none are comparable."""
     if table.ablation or row.variant or row.settings:
         return {}
-    if table.backbone in published_video.BACKBONE_NAMES:
-        known = table.dataset == published_video.DATASET
-        figures = published_video.MSRVTT_9K.get(row.method, ()) if known else ()
-        found, source = dict(zip(COLUMNS, figures, strict=False)), published_video.SOURCE
-    elif table.backbone not in BACKBONE_NAMES or published_actions.settings_difference(
-        RETRIEVAL, row.method, row.runs[0].config
+    config = row.runs[0].config
+    if table.backbone in published.BACKBONE_NAMES and published_actions.settings_difference(
+        RETRIEVAL, row.method, config
     ):
         return {}
-    else:
-        ranks = published_actions.ranks(row.method, table.dataset)
-        found = {f"t2v {metric}": value for metric, value in ranks.items()}
-        source = published_actions.RETRIEVAL_SOURCE
-    return {column: Published(float(value), source) for column, value in found.items()}
+    return published.find_ranks(row.method, table.dataset, table.backbone)
 
 
 def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:

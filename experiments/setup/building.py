@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 from data_pipelines import datasets
 from data_pipelines.examples import Dataset
 from experiments.config.config import FIELDS, Config, read
-from experiments.config.fields import check_type
 from experiments.record import tracking
 from experiments.setup import preprocessing, protocols, titles
 from prompt_jax import methods
@@ -23,7 +22,7 @@ from prompt_jax.cli import hosts
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
 from prompt_jax.clip.memory import default_budget
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.mesh import parse_mesh, read_axes
 from prompt_jax.methods import Method, Task
 from prompt_jax.methods.method import KEPT

@@ -16,7 +16,7 @@ import numpy as np
 
 from prompt_jax import methods
 from prompt_jax.clip import loading as clip_loading
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.inputs import digests, draws, preparation
 from prompt_jax.inputs.augmenting import Augmentation, augment
 from prompt_jax.inputs.batching import read_ahead
@@ -179,14 +179,7 @@ def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Input
     for field, value in asked.items():
         if field not in usual:
             raise unknown(f"setting of {name}", field, usual)
-        kind = type(usual[field])
-        if not isinstance(value, int | float if kind is float else kind) or (
-            isinstance(value, bool) and kind is not bool
-        ):
-            raise PromptError(
-                f"settings: {field}={value!r} is of type {type(value).__name__}; it must be of "
-                f"{kind.__name__}"
-            )
+        check_type(f"settings: {field}", value, type(usual[field]))
     if inputs.frames and "frames" in usual:
         asked = {"frames": inputs.frames, **asked}
     settings = method.Settings(**asked)

@@ -8,12 +8,14 @@ import re
 from typing import NamedTuple
 
 from data_pipelines import datasets
+from experiments.record.runs import METRICS, RETRIEVAL, WAYS
 from prompt_jax import methods
 from prompt_jax.methods import record
 
 BACKBONE, SHOTS = "ViT-B/16 with OpenAI's weights", 16
 # Values of `config.backbone` for it; files and directories are not recognized.
 BACKBONE_NAMES = ("ViT-B/16", "openai/clip-vit-base-patch16")
+_NAMES = {"ViT-B/16": BACKBONE_NAMES, "ViT-B/32": ("ViT-B/32", "openai/clip-vit-base-patch32")}
 
 TARGETS, SHIFTED = record.TARGETS, record.SHIFTED
 # In the order of tables, the oldest first.
@@ -128,3 +130,15 @@ def find(
         if dataset in row.figures and (value := row.figures[dataset][place]) is not None:
             return Published(value, row.source)
     return None
+
+
+def find_ranks(method: str, dataset: str, backbone: str) -> dict[str, Published]:
+    """Returns the published figures of a retrieval run by column, e.g. "t2v R@1"."""
+    columns = [f"{way} {metric}" for way in WAYS for metric in METRICS]
+    for row in rows("videos", method, RETRIEVAL):
+        if dataset in row.figures and backbone in _NAMES[row.backbone]:
+            figures = zip(columns, row.figures[dataset], strict=False)
+            return {
+                column: Published(float(x), row.source) for column, x in figures if x is not None
+            }
+    return {}

@@ -11,15 +11,13 @@ from typing import Any
 
 from data_pipelines.datasets import split_domain
 from experiments.figures.papers.published import HALVES, Published, rows
-from experiments.record.runs import METRICS, SUPERVISED, TRANSFER
+from experiments.record.runs import SUPERVISED, TRANSFER
 from prompt_jax import methods
 
-PAPER = "ViLT-CLIP (AAAI 2024)"
 KINETICS = "kinetics400"
 DATASETS = ("hmdb51", "ucf101_clips", "ssv2", KINETICS, "kinetics600")
 SHOTS = (2, 4, 8, 16)
 METHODS = tuple(methods.ENCODERS)
-RETRIEVAL_SOURCE = f"{PAPER}, Tables 5 and 7"
 
 # Published settings by field: all values with the same effect.
 _FRAMES = {"few_shot": 32, "base_to_novel": 32, SUPERVISED: 16, TRANSFER: 32}
@@ -71,15 +69,6 @@ def find(
         if place < len(figures) and (value := figures[place]) is not None:
             return Published(value, row.source)
     return None
-
-
-def ranks(method: str, dataset: str) -> dict[str, float]:
-    """Returns published metrics of text-to-video retrieval by name; empty if there are none."""
-    for row in rows("videos", method, "retrieval"):
-        if row.source == RETRIEVAL_SOURCE and dataset in row.figures:
-            found = zip(METRICS, row.figures[dataset], strict=False)
-            return {metric: value for metric, value in found if value is not None}
-    return {}
 
 
 def settings_difference(protocol: str, method: str, config: Mapping[str, Any]) -> str:
