@@ -1,4 +1,4 @@
-"""The benchmark's form for accelerators, at tiny sizes on the CPU."""
+"""The benchmark for accelerators, at tiny sizes on the CPU."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_every_card_has_its_data_sheet():
 
 
 def make_record(tmp_path, **changed):
-    """A record with a measured cell of each side, in a file."""
+    """Writes a record with a measured cell of each side to a file."""
     cells = [entry(Cell("coop", "embedded", 3)), entry(Cell("coop", "embedded", 6), theirs=False)]
     record = {
         "device": {
@@ -95,7 +95,7 @@ def fresh(record):
     return {**record, "cells": [], "left_out": [], "parity": [], "attention": [], "new": True}
 
 
-def test_what_was_measured_is_not_measured_again(tmp_path):
+def test_measured_cells_are_not_measured_again(tmp_path):
     skipped = [
         {"cell": asdict(Cell("coop", "embedded", number)), "side": "both", "reason": reason,
          "failed": failed}
@@ -110,13 +110,13 @@ def test_what_was_measured_is_not_measured_again(tmp_path):
     assert found["parity"] == record["parity"] and found["attention"] == ATTENTION
     done = [k for k in range(3, 10) if records.is_done(found, Cell("coop", "embedded", k))]
     assert done == [3, 6, 7]
-    # With PyTorch, what was measured without it is measured again.
+    # With PyTorch, cells measured without it are measured again.
     found = records.resume(file, fresh(record), counterpart=True)
     assert [each["K"] for each in found["cells"]] == [3] and found["parity"] == []
     assert records.resume(tmp_path / "no.json", fresh(record), True) == fresh(record)
 
 
-def test_a_side_that_was_skipped_for_its_size_is_not_tried_again(tmp_path):
+def test_a_side_skipped_for_its_size_is_not_tried_again(tmp_path):
     reason = {"cell": asdict(Cell("coop", "embedded", 6)), "side": "counterpart",
               "reason": "does not fit in memory", "failed": False}  # fmt: skip
     record, file = make_record(tmp_path, left_out=[reason])
@@ -132,7 +132,7 @@ def test_a_side_that_was_skipped_for_its_size_is_not_tried_again(tmp_path):
         ("device", {"name": "L4", "cores": 1}, "another device (NVIDIA H200, 16 cores, here L4"),
     ],
 )
-def test_a_record_of_other_conditions_is_not_continued(field, value, said, tmp_path):
+def test_a_record_of_other_conditions_is_not_resumed(field, value, said, tmp_path):
     record, file = make_record(tmp_path)
     before = file.read_bytes()
     with pytest.raises(PromptError, match=re.escape(said)):
@@ -140,7 +140,7 @@ def test_a_record_of_other_conditions_is_not_continued(field, value, said, tmp_p
     assert file.read_bytes() == before
 
 
-def test_a_call_measures_what_is_missing(tmp_path, monkeypatch, capsys):
+def test_a_call_measures_missing_cells(tmp_path, monkeypatch, capsys):
     record, file = make_record(tmp_path)
     asked = []
     monkeypatch.setattr(measure, "_ask", lambda *_: record["device"])
@@ -156,10 +156,10 @@ def test_a_call_measures_what_is_missing(tmp_path, monkeypatch, capsys):
     assert f"{file} has 1 of 2 cells; measuring the others" in capsys.readouterr().out
 
 
-def test_the_section_of_the_page_is_written_between_its_markers(tmp_path):
+def test_the_section_is_written_between_the_markers_of_the_page(tmp_path):
     _, file = make_record(tmp_path)
     page = tmp_path / "page.md"
-    for _ in range(2):  # the second time replaces the first
+    for _ in range(2):  # the second call replaces the first section
         page.write_text(f"# Page\n\n## GPU\n\n{report.BEGIN}\nold\n{report.END}\n\n## Next\n")
         command.main(["--draw", str(file), f"--page={page}"])
     text = page.read_text()
@@ -170,13 +170,13 @@ def test_the_section_of_the_page_is_written_between_its_markers(tmp_path):
     assert "### Parity" in text and "| 0.2, 0.996" in text
     assert re.search(r"image tower, 256 × 201, 12 heads +\| +cudnn +\| +1 +\| +300 ", text)
     assert re.search(r"text tower, 1000 × 32, 8 heads +\| +cudnn +\| +– ", text)
-    assert re.search(r"\| +4 \(2\) +\| +1 +\|", text)  # PyTorch compiled, and without
+    assert re.search(r"\| +4 \(2\) +\| +1 +\|", text)  # PyTorch with and without compilation
     assert "torch.compile" in text
     assert "- attention, cudnn, text tower: not here\n" in text
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{report.END}\n{report.BEGIN}\n"])
-def test_a_page_without_the_markers_is_refused(text, tmp_path):
+def test_a_page_without_the_markers_is_rejected(text, tmp_path):
     _, file = make_record(tmp_path)
     page = tmp_path / "page.md"
     page.write_text(text)
@@ -190,7 +190,7 @@ def test_the_documentation_has_the_markers():
     assert text.index(report.BEGIN) < text.index(report.END)
 
 
-def test_a_precision_beyond_its_bound_is_said(tmp_path):
+def test_a_precision_beyond_its_bound_is_reported(tmp_path):
     record, _ = make_record(tmp_path)
     assert not [*checks.beyond_bounds(record)]
     record["parity"][0]["ours"] |= {"tf32": {"logits": 0.03, "cosine": 1.0}}
@@ -222,7 +222,7 @@ def test_the_small_form_has_towers_and_growth():
         Cell("image_tower", "embedded", 1)
 
 
-def test_forms_of_attention_agree_and_a_missing_one_is_said():
+def test_forms_of_attention_agree_and_a_missing_one_is_reported():
     from experiments.benchmark.ours import jax_attention
 
     rows = jax_attention.measure(small=True)
@@ -237,7 +237,7 @@ def test_forms_of_attention_agree_and_a_missing_one_is_said():
 
 
 @pytest.mark.slow
-def test_the_small_form_measures_everything_and_is_continued(tmp_path):
+def test_the_small_form_measures_everything_and_resumes(tmp_path):
     words = ["--gpu", "--small", "--ours-only", "--repeats=1", f"--workdir={tmp_path}"]
     command.main(words)
     file = tmp_path / "benchmark.json"
@@ -256,9 +256,11 @@ def test_the_small_form_measures_everything_and_is_continued(tmp_path):
     assert again["parity"] == record["parity"] and again["attention"] == record["attention"]
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, in tracing
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # torch's own warning while tracing
 def test_compiled_blocks_give_the_same_features_and_gradients(torch):
-    """By the compiler's graphs alone, which need no C++ compiler."""
+    """Uses the compiler's graphs only, which need no C++ compiler."""
     from experiments.benchmark.counterparts import torch_methods, torch_towers
     from experiments.benchmark.ours import jax_side, work
 
@@ -283,7 +285,7 @@ def test_compiled_blocks_give_the_same_features_and_gradients(torch):
 
 
 @pytest.mark.parametrize("name", cells.TOWERS)
-def test_the_bare_towers_are_the_same_work_on_both_sides(name, torch):
+def test_the_bare_towers_do_the_same_work_on_both_sides(name, torch):
     from experiments.benchmark.counterparts import torch_methods
     from experiments.benchmark.ours import jax_side, jax_towers
 
@@ -298,7 +300,7 @@ def test_the_bare_towers_are_the_same_work_on_both_sides(name, torch):
 
 @pytest.fixture
 def counterpart(torch, tmp_path, monkeypatch):
-    """Builds the PyTorch side of CoOp on the tiny CLIP; the compiler is the one given."""
+    """Builds the PyTorch side of CoOp on the tiny CLIP with the given compiler."""
     from safetensors.numpy import save_file
 
     from experiments.benchmark.counterparts import torch_side, torch_towers
@@ -321,7 +323,7 @@ def counterpart(torch, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-def test_on_an_accelerator_pytorch_is_compiled_and_measured_without_too(counterpart):
+def test_on_an_accelerator_pytorch_is_measured_with_and_without_compilation(counterpart):
     side = counterpart("aot_eager")
     assert side.facts.keys() == {"first_seconds"}  # on a CPU
     facts = side._start(compiled=True)
@@ -330,7 +332,7 @@ def test_on_an_accelerator_pytorch_is_compiled_and_measured_without_too(counterp
     assert block._compiled_call_impl is not None and side.run(1) > 0
 
 
-def test_a_compiler_that_fails_is_said_and_pytorch_runs_without(counterpart):
+def test_a_failing_compiler_is_reported_and_pytorch_runs_without(counterpart):
     def compiler(graph, inputs):
         raise RuntimeError("Triton is missing\nand more")
 

@@ -1,1 +1,1 @@
-"""Plans a run for an accelerator that is not there, with the accelerator's own compiler."""
+"""Plans a run for an accelerator that is not available, with its own compiler."""

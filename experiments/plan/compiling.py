@@ -19,7 +19,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, None: 1}
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What to compile: a program of a run for a target.
+    """A program of a run to compile for a target.
 
     Attributes:
         config: the run's config.
@@ -38,7 +38,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What a target's compiler says of a program; bytes are those of one device.
+    """The result of compiling a program for a target; bytes are those of one device.
 
     Attributes:
         held: bytes that the run holds beside the program's own, by `programs.KINDS`.

@@ -38,7 +38,7 @@ _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}")
 
 @dataclasses.dataclass
 class Costs:
-    """What one device does in one run of a program.
+    """The operations of one device in one run of a program.
 
     Attributes:
         flops: operations of matrix products and convolutions by the type of their operands: "bf16"

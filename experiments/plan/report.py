@@ -1,4 +1,4 @@
-"""Prints plans."""
+"""Formats plans."""
 
 from experiments.config.config import Config
 from experiments.plan.compiling import Compiled
@@ -25,15 +25,15 @@ def describe(name: str, compiled: Compiled, target: Target) -> str:
     shown = ", ".join(f"{kind} {size(number)}" for kind, number in parts.items() if number)
     lines = [
         f"{name}: {'fits' if fits else 'DOES NOT FIT'}: {size(compiled.bytes)} of "
-        f"{size(target.memory)} a device",
-        f"  memory a device: {shown}",
+        f"{size(target.memory)} per device",
+        f"  memory per device: {shown}",
     ]
     if compiled.refused:
         lines.append(f"  the compiler: {compiled.refused}")
         return "\n".join(lines)
     costs = compiled.costs
     flops = sum(costs.flops.values())
-    lines.append(f"  work a device: {flops / 1e9:,.1f} GFLOP, {costs.bytes / 1e9:,.2f} GB moved")
+    lines.append(f"  work per device: {flops / 1e9:,.1f} GFLOP, {costs.bytes / 1e9:,.2f} GB moved")
     for (kind, number), moved in sorted(costs.collectives.items()):
         lines.append(f"  {kind} over {number} devices: {size(moved)}")
     lines.append(
@@ -48,7 +48,7 @@ def describe(name: str, compiled: Compiled, target: Target) -> str:
 
 
 def size(number: float) -> str:
-    """Returns a number of bytes for people."""
+    """Formats a number of bytes with a unit."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if number >= factor:
             return f"{number / factor:.2f} {unit}"

@@ -134,8 +134,8 @@ def _explain(address: str, error: Exception) -> str:
     reason = escape(str(error).splitlines()[0]) if str(error) else type(error).__name__
     if not address and "defined" in reason:
         return (
-            "--distributed: no Slurm, Open MPI, GKE or TPU pod is found here that says which hosts "
-            "belong together; give --coordinator=HOST:PORT, --num_processes and --process_id"
+            "--distributed: found no Slurm, Open MPI, GKE or TPU pod that lists the hosts of this run; "
+            "give --coordinator=HOST:PORT, --num_processes and --process_id"
         )
     return f"{_unconnected} ({reason})"
 

@@ -55,7 +55,7 @@ def is_first() -> bool:
 
 
 def name(number: int) -> str:
-    """Returns a host in words: its number and machine."""
+    """Returns the number and machine of a host, for messages."""
     return _hosts.name(number) if isinstance(_hosts, Several) else f"host {number}"
 
 
@@ -214,7 +214,7 @@ class Several:
         self._store.key_value_set(path, json.dumps(value), allow_overwrite=True)
 
     def _told(self) -> dict[str, Any]:
-        """Returns what all hosts have told, by key."""
+        """Returns the values that all hosts have published, by key."""
         start = f"{_ROOT}/watch/"
         found = self._store.key_value_dir_get(start)
         return {key.removeprefix(start): json.loads(value) for key, value in found}
@@ -242,7 +242,7 @@ class Several:
             time.sleep(SECONDS_BETWEEN_BEATS)
 
     def lost(self, number: int) -> str:
-        """Returns the message for a host that has ended without a word."""
+        """Returns the message for a host that ended without a reason."""
         return (
             f"{self.name(number)} does not answer: it crashed, was killed or lost its network; "
             "run again on all hosts to resume"

@@ -264,7 +264,7 @@ def test_check_covers_every_part(hmdb):
     assert not check.check("ssv2", hmdb, quick=True).found
 
 
-# Counts after the paper's tables: classes and test videos of both halves, and of all.
+# Counts underlying the paper's tables: classes and test videos of both halves, and of all.
 PUBLISHED = {
     "hmdb51": ((26, 780), (25, 750), (1530, 1530, 1530)),
     "ucf101_clips": ((51, 2088), (50, 1695), (3783, 3734, 3696)),

@@ -1,4 +1,4 @@
-"""What hosts tell each other: values, the step to stop after, and in what they differ."""
+"""Values that hosts exchange, the step at which they stop, and reported differences."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ class Store:
 
 @pytest.fixture
 def joined(monkeypatch):
-    """Two hosts, which are threads; the first is this process's."""
+    """Returns two hosts, which are threads; the first one belongs to this process."""
     monkeypatch.setattr(hosts, "SECONDS_BETWEEN_BEATS", 0.01)
     store, made = Store(), {}
 
@@ -66,7 +66,7 @@ def together(function):
     return found
 
 
-def test_values_come_in_the_order_of_hosts(joined):
+def test_values_are_in_the_order_of_hosts(joined):
     for values in ((1, 2), ({"a": None}, [3])):
         found = together(lambda i, values=values: joined[i].gather("x", values[i]))
         assert found == {0: [*values], 1: [*values]}
@@ -105,7 +105,7 @@ def test_the_host_and_field_that_differ_are_named(joined):
     assert together(check)[1]
 
 
-def test_one_process_is_alone():
+def test_a_single_process_is_the_first_host():
     assert (hosts.index(), hosts.count(), hosts.is_first()) == (0, 1, True)
     assert hosts.gather("x", 3) == [3]
     assert hosts.from_first("x", lambda: 4) == 4
@@ -130,7 +130,7 @@ def test_wrong_flags_are_explained(given, message):
         connecting.connect(*given)
 
 
-def test_without_a_scheduler_the_flags_are_asked_for(monkeypatch):
+def test_without_a_scheduler_the_flags_are_required(monkeypatch):
     said = connecting._explain("", ValueError("coordinator_address should be defined."))
     assert said.startswith("--distributed: no Slurm, Open MPI, GKE or TPU pod is found")
 
@@ -142,7 +142,9 @@ def test_without_a_scheduler_the_flags_are_asked_for(monkeypatch):
         ({"data.mix": True, "batch_size": 8}, "^config.batch_size=8 and .* need a multiple of 12$"),
     ],
 )
-def test_what_several_hosts_cannot_do_is_refused(monkeypatch, tmp_path, changes, message):
+def test_unsupported_settings_of_several_hosts_are_rejected(
+    monkeypatch, tmp_path, changes, message
+):
     monkeypatch.setattr(hosts, "count", lambda: 3)
     config = tiny.small_config("coop", tmp_path)
     config.update_from_flattened_dict(changes)
@@ -150,7 +152,7 @@ def test_what_several_hosts_cannot_do_is_refused(monkeypatch, tmp_path, changes,
         agreement.check_config(read(config))
 
 
-def test_a_run_directory_of_one_host_alone_is_refused(joined, monkeypatch, tmp_path):
+def test_a_run_directory_on_one_host_only_is_rejected(joined, monkeypatch, tmp_path):
     monkeypatch.setattr(agreement, "SECONDS_TO_SHOW", 0.0)
 
     def check(index):
@@ -170,7 +172,7 @@ def test_a_run_directory_of_one_host_alone_is_refused(joined, monkeypatch, tmp_p
     [
         ([[1], [1], [0], [0]], (1, 2)),
         ([[0, 0], [1, 1]], (0, 2)),
-        ([[0, 1], [0, 1]], (0, 1)),  # both hosts read all of a batch
+        ([[0, 1], [0, 1]], (0, 1)),  # both hosts read whole batches
         ([[0], [1], [0], [1]], None),
         ([[0], [0], [0], [1]], None),
     ],

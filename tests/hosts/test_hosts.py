@@ -1,4 +1,4 @@
-"""Several real processes over loopback train as one does, and end together."""
+"""Several real processes over loopback train like one process, and end together."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tiny
 
-CACHE: dict[str, str] = {}  # of compiled programs; `tiny.run_main` sets another one
-# A host that gets a signal after a checkpoint.
+CACHE: dict[str, str] = {}  # of compiled programs; `tiny.run_main` sets another
+# A host that receives a signal after a checkpoint.
 SIGNALED = """
 import os, signal, sys, time
 from prompt_jax.training.checkpoint import Checkpoints
@@ -44,14 +44,14 @@ def config_of(folder, method="coop", **settings):
 
 @pytest.fixture(scope="module")
 def both(folder):
-    """The run directories of one process, and of two hosts."""
+    """Returns the run directories of one process, and of two hosts."""
     config = config_of(folder)
     words = ["-m", "experiments.main", *tiny.arguments(config, folder / "one")]
     [(code, _, err)] = end([tiny.command(*words, **CACHE)])
     assert code == 0, err
     (code, out, err), (other_code, other_out, other_err) = end(start(config, folder / "two"))
     assert (code, other_code) == (0, 0), err + other_err
-    assert "run directory:" in out  # host 0 alone prints
+    assert "run directory:" in out  # only host 0 prints
     assert not [line for line in other_out.splitlines() if "[Gloo]" not in line]
     return folder / "one", folder / "two"
 
@@ -63,7 +63,7 @@ def free_port():
 
 
 def start(config, workdir, count=2, program=("-m", "experiments.main"), last=(), **environment):
-    """Starts the hosts of a run; the last one with another program, or more arguments."""
+    """Starts the hosts of a run; the last one may run another program, or have more arguments."""
     flags = [f"--coordinator=127.0.0.1:{free_port()}", f"--num_processes={count}"]
     words = [*tiny.arguments(config, workdir), *flags]
     usual = ("-m", "experiments.main")
@@ -74,7 +74,7 @@ def start(config, workdir, count=2, program=("-m", "experiments.main"), last=(),
 
 
 def end(hosts, seconds=150):
-    """What became of the hosts: exit code, stdout and stderr of each."""
+    """Waits for the hosts; returns exit code, stdout and stderr of each."""
     try:
         texts = [host.communicate(timeout=seconds) for host in hosts]
     finally:
@@ -90,7 +90,7 @@ def figures(workdir):
 
 
 def check_same(one, other, rtol=1e-5):
-    """Checks prompts, losses and results of two run directories."""
+    """Checks that prompts, losses and results of two run directories are equal."""
     arrays, expected = (
         {name: array for name, array in tiny.prompts_of(run).items() if "prompts" in name}
         for run in (other, one)
@@ -106,13 +106,13 @@ def check_same(one, other, rtol=1e-5):
     assert files[0] == files[1]
 
 
-def test_two_hosts_train_as_one_does(both):
+def test_two_hosts_train_like_one(both):
     check_same(*both)
     # Batches of 4 and 6 test images: the padding of the last batch is on the second host.
     assert figures(both[1])[1]["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
 
 
-def test_hosts_stop_together_and_go_on_where_they_stopped(folder, both):
+def test_hosts_stop_together_and_resume(folder, both):
     config, workdir = config_of(folder), folder / "stopped"
     program = "-c", SIGNALED.format(step=2, signal="SIGTERM")
     (code, _, err), (other_code, _, other_err) = end(start(config, workdir, program=program))
@@ -125,7 +125,7 @@ def test_hosts_stop_together_and_go_on_where_they_stopped(folder, both):
     program = "-c", SIGNALED.format(step=10, signal="SIGKILL")
     began = time.monotonic()
     (code, out, err), (other_code, _, _) = end(start(config, workdir, program=program))
-    assert time.monotonic() - began < 90  # with the start of both
+    assert time.monotonic() - began < 90  # starting both included
     assert (code, other_code) == (2, -signal.SIGKILL), err
     assert f"resuming from step {steps[0]} of 12" in out
     assert re.search(r"error: host 1 \(.+\) does not answer: .* run again on all hosts", err), err
@@ -141,7 +141,7 @@ def test_hosts_stop_together_and_go_on_where_they_stopped(folder, both):
 
 
 @pytest.mark.slow
-def test_a_killed_host_0_ends_the_others(folder, tmp_path):
+def test_killing_host_0_ends_the_others(folder, tmp_path):
     config, port = config_of(folder), free_port()
     words = tiny.arguments(config, tmp_path / "run")
     words += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
@@ -173,7 +173,7 @@ def test_a_killed_host_0_ends_the_others(folder, tmp_path):
     ],
     ids=["config", "backbone", "data"],
 )
-def test_a_host_that_differs_is_named(folder, tmp_path, change, field):
+def test_a_host_with_other_data_is_named(folder, tmp_path, change, field):
     hosts = start(config_of(folder), tmp_path / "run", last=[change(tmp_path)])
     for code, _, err in end(hosts):
         assert code == 2, err
@@ -188,7 +188,7 @@ def other_data(folder):
     return root
 
 
-def test_an_error_of_one_host_ends_all(folder, tmp_path):
+def test_an_error_on_one_host_ends_all(folder, tmp_path):
     missing = tmp_path / "nothing"
     hosts = start(config_of(folder), tmp_path / "run", last=[f"--config.data.root={missing}"])
     (code, _, err), (other_code, _, other_err) = end(hosts)
@@ -197,7 +197,7 @@ def test_an_error_of_one_host_ends_all(folder, tmp_path):
     assert re.search(rf"error: host 1 \(.+\) ended: .*{missing}", err), err
 
 
-def test_a_coordinator_that_cannot_be_reached_is_named(folder, tmp_path):
+def test_an_unreachable_coordinator_is_named(folder, tmp_path):
     port = free_port()
     words = tiny.arguments(config_of(folder), tmp_path / "run")
     words += [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", "--connect_seconds=2"]
@@ -207,7 +207,7 @@ def test_a_coordinator_that_cannot_be_reached_is_named(folder, tmp_path):
     [(code, _, err)] = end(starts)
     assert code == 2
     assert err.startswith(f"error: --coordinator=127.0.0.1:{port} cannot be reached within 2 s")
-    # Host 0 waits for others that do not come.
+    # Host 0 waits for others that do not connect.
     [(code, _, err)] = end([tiny.command("-m", "experiments.main", *words, "--process_id=0")])
     assert code == 2
     assert err.startswith(f"error: the hosts of 2 did not all connect to 127.0.0.1:{port} within 2")
@@ -224,7 +224,7 @@ def test_a_coordinator_that_cannot_be_reached_is_named(folder, tmp_path):
     ],
     ids=["4 hosts", "mesh", "cached features"],
 )
-def test_hosts_train_as_one_does(folder, tmp_path, count, devices, method, changes):
+def test_hosts_train_like_one(folder, tmp_path, count, devices, method, changes):
     config = config_of(folder, method)
     config.update_from_flattened_dict(changes)
     config.epochs = 2

@@ -1,4 +1,4 @@
-"""The command, on devices of a CPU."""
+"""The command `experiments.plan`, on CPU devices."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def test_a_plan_is_printed():
     ]
     assert "training step: fits: " in output and "weights 24.14 MiB" in output
     assert "all-reduce over 2 devices" in output
-    assert "estimate" not in output.lower()  # no CPU's peak is known
+    assert "estimate" not in output.lower()  # the peak rate of a CPU is unknown
 
 
 @pytest.mark.parametrize(
@@ -66,17 +66,17 @@ def test_a_wrong_config_is_one_line(words, message):
         (["--target=cpu", "--seconds=0"], "--seconds=0 must be above 0"),
     ],
 )
-def test_a_wrong_option_is_refused(words, message):
+def test_an_invalid_option_is_rejected(words, message):
     with pytest.raises(PromptError, match=message):
         command.main(words)
 
 
-def test_the_number_of_classes_is_the_data_sets():
+def test_the_number_of_classes_is_that_of_the_data_set():
     def of(name, **fields):
         data = dataclasses.replace(Config().data, name=name)
         return command.count_classes(Config(data=data, **fields))
 
-    assert of("caltech101") == 50  # half of the classes are trained on
+    assert of("caltech101") == 50  # trained on half of the classes
     assert of("caltech101", protocol="few_shot") == 100
     assert of("imagenet", protocol="cross_dataset") == 1000
     assert of("msrvtt_9k", protocol="retrieval") == 0
@@ -84,7 +84,7 @@ def test_the_number_of_classes_is_the_data_sets():
         of("folder")
 
 
-def test_the_estimate_takes_the_slower_of_products_and_memory():
+def test_the_estimate_is_the_slower_of_products_and_memory():
     chip = targets.parse("v5e").chip
     costs = Costs(bytes=819e9)
     costs.flops.update({"bf16": int(2 * 197e12), "f32": int(197e12)})

@@ -42,7 +42,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_operations_are_those_of_the_traced_program(name):
+def test_operations_equal_those_of_the_traced_program(name):
     function, *arguments = FUNCTIONS[name]
     found = counted(function, *arguments)
     assert sum(found.flops.values()) == count_products(function, *arguments)
@@ -60,7 +60,7 @@ def test_a_convolution_counts_its_patches():
     assert sum(found.flops.values()) == 2 * 2 * 4 * (16 * 16 * 3) * 8
 
 
-def test_bytes_are_those_of_arguments_and_results():
+def test_bytes_equal_those_of_arguments_and_results():
     found = counted(lambda x: 2 * x + 1, shape(1000, 1000))
     assert found.bytes == 2 * 4 * 1000 * 1000
 
@@ -115,7 +115,7 @@ ENTRY %main (a: bf16[7,8,64,93], b: bf16[7,8,93,76], start: (s32[], f32[8,64])) 
 )
 
 
-def test_the_text_of_a_tpus_program_is_read():
+def test_the_text_of_a_tpu_program_is_parsed():
     program = hlo.parse(PROGRAM)
     assert program.entry == "main" and set(program.computations) == {"add", "body", "cond", "main"}
     found = costs.count(program)
@@ -129,13 +129,13 @@ def test_the_text_of_a_tpus_program_is_read():
     assert found.bytes == pytest.approx(moved, abs=100)
 
 
-def test_a_loop_without_a_known_end_counts_once():
+def test_a_loop_with_an_unknown_number_of_iterations_counts_once():
     unknown = PROGRAM.replace("%most = s32[]{:T(128)} constant(5)", "%most = s32[] parameter(1)")
     found = costs.count(hlo.parse(unknown))
     assert found.unknown_loops == 1 and found.counts["all-reduce"] == 1
 
 
-def test_a_product_of_nvidias_library_is_counted():
+def test_a_product_of_an_nvidia_library_is_counted():
     text = """
 ENTRY %main (a: f32[32,512], b: f32[512,256]) -> f32[32,256] {
   %a = f32[32,512]{1,0} parameter(0)

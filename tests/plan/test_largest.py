@@ -1,4 +1,4 @@
-"""The search for the largest size that fits."""
+"""The search for the largest size that fits in memory."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from experiments.plan.worker import Failed
     unit=st.sampled_from([1, 4, 16]),
     start=st.integers(1, 5000),
 )
-def test_the_largest_size_is_found_to_an_eighth(fixed, each, power, cliff, unit, start):
+def test_the_largest_size_is_found_within_an_eighth(fixed, each, power, cliff, unit, start):
     sizes = []
 
     def measure(size):
@@ -35,7 +35,7 @@ def test_the_largest_size_is_found_to_an_eighth(fixed, each, power, cliff, unit,
         assert found.fits > MOST["classes"] - unit
 
 
-def test_a_line_is_followed_to_its_end():
+def test_a_linear_function_is_followed_to_its_end():
     sizes = []
 
     def measure(size):
@@ -64,5 +64,5 @@ def test_a_size_that_cannot_be_compiled_ends_the_search():
         (Found(32, 0, "64: crashed"), "32; stopped at 64: crashed"),
     ],
 )
-def test_the_end_of_a_search_is_told(found, words):
+def test_the_result_of_a_search_is_described(found, words):
     assert str(found) == words

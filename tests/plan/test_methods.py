@@ -1,4 +1,4 @@
-"""Every method's programs are accepted by the compilers of accelerators that are not here."""
+"""The compilers of accelerators accept every method's programs, without the accelerators."""
 
 import dataclasses
 from collections.abc import Iterator

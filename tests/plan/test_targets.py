@@ -45,7 +45,7 @@ def test_a_name_gives_the_devices(text, devices, shape):
         ("cpu:x", "number of devices"),
     ],
 )
-def test_a_wrong_name_is_refused(text, message):
+def test_an_invalid_name_is_rejected(text, message):
     with pytest.raises(PromptError, match=message):
         targets.parse(text)
 
@@ -65,7 +65,7 @@ def test_a_missing_compiler_is_named_with_its_command(monkeypatch, text, module)
     targets.check_compiler(targets.parse("cpu:2"))
 
 
-def test_a_card_is_described_in_xlas_words():
+def test_a_card_is_described_in_xla_s_format():
     text = targets.nvidia.CARDS["b200"].describe()
     assert "cuda_compute_capability { major: 10 minor: 0 }" in text
     assert text.count("{") == text.count("}")

@@ -1,4 +1,4 @@
-"""A compiler that crashes, hangs or refuses does not end the command."""
+"""A compiler that crashes, hangs or rejects a program does not end the command."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ CPU = targets.parse("cpu:2")
 
 
 class Calls:
-    """A question that calls a function where it arrives."""
+    """A question that calls a function where it is unpickled."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -26,11 +26,11 @@ class Calls:
         return self.call
 
 
-def test_a_crash_and_a_hang_are_told_and_the_process_is_replaced():
+def test_a_crash_and_a_hang_are_reported_and_the_process_is_replaced():
     with worker.Compiler(CPU, seconds=60) as compiler:
         with pytest.raises(worker.Failed, match=r"crashed \(exit code 3\)"):
             compiler.ask(Calls(os._exit, 3))
-        # What the compiler printed last is told too.
+        # The last output of the compiler is reported too.
         command = f"{sys.executable} -c 'print(\"Check failed: size > 0\")'; kill -ABRT $PPID"
         with pytest.raises(worker.Failed, match=r"exit code -6\): .*Check failed: size > 0"):
             compiler.ask(Calls(subprocess.call, ["sh", "-c", command]))
@@ -40,7 +40,7 @@ def test_a_crash_and_a_hang_are_told_and_the_process_is_replaced():
                 compiler.ask(Calls(time.sleep, 60))
 
 
-def test_messages_come_back():
+def test_error_messages_are_returned():
     with worker.Compiler(CPU, seconds=60) as compiler:
         # Not a question: it has no target.
         with pytest.raises(worker.Failed, match="AttributeError: .*'target'"):
