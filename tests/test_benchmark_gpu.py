@@ -256,9 +256,8 @@ def test_the_small_form_measures_everything_and_resumes(tmp_path):
     assert again["parity"] == record["parity"] and again["attention"] == record["attention"]
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor"
-)  # torch's own warning while tracing
+# torch's own warning while it traces
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_compiled_blocks_give_the_same_features_and_gradients(torch):
     """Uses the compiler's graphs only, which need no C++ compiler."""
     from experiments.benchmark.counterparts import torch_methods, torch_towers

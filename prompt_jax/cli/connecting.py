@@ -134,7 +134,7 @@ def _explain(address: str, error: Exception) -> str:
     reason = escape(str(error).splitlines()[0]) if str(error) else type(error).__name__
     if not address and "defined" in reason:
         return (
-            "--distributed: found no Slurm, Open MPI, GKE or TPU pod that lists the hosts of this run; "
+            "--distributed: found no Slurm, Open MPI, GKE or TPU pod with the hosts of this run; "
             "give --coordinator=HOST:PORT, --num_processes and --process_id"
         )
     return f"{_unconnected} ({reason})"

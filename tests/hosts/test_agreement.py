@@ -132,7 +132,7 @@ def test_wrong_flags_are_explained(given, message):
 
 def test_without_a_scheduler_the_flags_are_required(monkeypatch):
     said = connecting._explain("", ValueError("coordinator_address should be defined."))
-    assert said.startswith("--distributed: no Slurm, Open MPI, GKE or TPU pod is found")
+    assert said.startswith("--distributed: found no Slurm, Open MPI, GKE or TPU pod")
 
 
 @pytest.mark.parametrize(
