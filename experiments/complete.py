@@ -54,12 +54,12 @@ def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     results, _ = workdir.read_finished(folder)
     finished = (folder / "results.json").stat().st_mtime
     prompts = reopening.trained(run)
-    _refuse_other_answers(run, prompts, results["accuracy"])
+    _check_accuracy(run, prompts, results["accuracy"])
     models.write(run, prompts, results, models.in_words(finished))
     return f"{folder}: wrote {saved.MODEL} and {saved.PROMPTS}{damage}"
 
 
-def _refuse_other_answers(run: Prepared, prompts: Prompts, accuracy: Mapping[str, float]) -> None:
+def _check_accuracy(run: Prepared, prompts: Prompts, accuracy: Mapping[str, float]) -> None:
     """Evaluates the prompts, because earlier versions did not record all that they depend on.
 
     Raises:

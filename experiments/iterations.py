@@ -35,7 +35,7 @@ from prompt_jax.text.class_names import distinct
 SHOWN, CLASSES = 6, 3  # images per figure, classes per image
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """The predictions on a test set.
 
     Attributes:
@@ -57,24 +57,24 @@ class Answers(NamedTuple):
         return np.take_along_axis(self.probabilities, self.labels[None, :, None], axis=-1)[..., 0]
 
 
-def answer(run: Prepared, prompts: Prompts, key: str) -> Answers:
+def predict(run: Prepared, prompts: Prompts, key: str) -> Predictions:
     """Returns the predictions of all iterations on a test set."""
     method, task = run.method, run.tests[key][0]
     prepared = compiled(method.prepare)(prompts, task)
     found, labels = [], []
-    for batch in testing.test_batches(f"answers on {key}", run.plan.tests[key], run):
+    for batch in testing.test_batches(f"predictions on {key}", run.plan.tests[key], run):
         real = np.asarray(batch["label"]) >= 0
         scores = logits(method)(prompts, prepared, task, batch["image"])
         found.append(np.moveaxis(np.asarray(jax.nn.softmax(scores)), 0, 1)[:, real])
         labels.append(np.asarray(batch["label"])[real])
-    return Answers(np.concatenate(found, axis=1), np.concatenate(labels))
+    return Predictions(np.concatenate(found, axis=1), np.concatenate(labels))
 
 
-def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def count(predictions: Predictions) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns headers and a row per iteration."""
     rows: list[tuple[str, ...]] = []
-    right, own = answers.right, answers.own
-    top = np.max(answers.probabilities, axis=-1)
+    right, own = predictions.right, predictions.own
+    top = np.max(predictions.probabilities, axis=-1)
     for n, (now, sure) in enumerate(zip(right, top, strict=True)):
         before = right[n - 1]
         corrected, lost = now & ~before, before & ~now
@@ -95,28 +95,30 @@ def count(answers: Answers) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return headers, rows
 
 
-def changed_most(answers: Answers, corrected: bool) -> np.ndarray:
+def changed_most(predictions: Predictions, corrected: bool) -> np.ndarray:
     """Returns the images that iterations after the first correct or lose, as indices int[m].
 
     Images whose label gains or loses most probability come first.
     """
-    gain = answers.own[-1] - answers.own[1]
-    first, last = answers.right[1], answers.right[-1]
+    gain = predictions.own[-1] - predictions.own[1]
+    first, last = predictions.right[1], predictions.right[-1]
     chosen = np.flatnonzero(last & ~first if corrected else first & ~last)
     return chosen[np.argsort(-gain[chosen] if corrected else gain[chosen])][:SHOWN]
 
 
-def draw(path: pathlib.Path, dataset: Dataset, answers: Answers, places: np.ndarray, title: str):
+def draw(
+    path: pathlib.Path, dataset: Dataset, predictions: Predictions, places: np.ndarray, title: str
+):
     """Draws images with the probabilities of a few classes after every iteration."""
     cells, names = [], distinct(dataset.class_names)
     for place in places.tolist():
         example = dataset.test[place]
-        probabilities = answers.probabilities[:, place]
+        probabilities = predictions.probabilities[:, place]
         likely = np.argsort(-probabilities.max(axis=0))[:CLASSES].tolist()
         shown = dict.fromkeys([example.label, *likely])
         curves = {names[label]: probabilities[:, label].tolist() for label in shown}
         cells.append((dataset.read(example), names[example.label], curves))
-    return plots.plot_answers(path, cells, title)
+    return plots.plot_predictions(path, cells, title)
 
 
 def start(argv: list[str]) -> None:
@@ -133,14 +135,14 @@ def start(argv: list[str]) -> None:
     workdir.make_workdir(out)
     sections = []
     for key, dataset in run.plan.tests.items():
-        answers = answer(run, prompts, key)
-        sections.append(tables.heading(key, 2) + tables.markdown(*count(answers)))
+        predictions = predict(run, prompts, key)
+        sections.append(tables.heading(key, 2) + tables.markdown(*count(predictions)))
         for corrected, word in ((True, "corrected"), (False, "lost")):
-            places = changed_most(answers, corrected)
+            places = changed_most(predictions, corrected)
             if len(places):
                 name = f"{word}-{key.replace(':', '-')}.png"
                 title = f"{dataset.name} ({key}): {word} by the iterations after the first"
-                draw(out / name, dataset, answers, places, title)
+                draw(out / name, dataset, predictions, places, title)
     text = "# Predictions over iterations\n\n" + "\n".join(sections)
     (out / "iterations.md").write_text(text, encoding="utf-8")
     print(f"{text}\nwritten to {out}")

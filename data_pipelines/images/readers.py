@@ -185,10 +185,10 @@ def drop_bad(
         The readable examples in order, and (path, reason) of each dropped one.
     """
     bad = find_bad(dataset, examples)
-    return leave_out(dataset, examples, {path for path, _ in bad}), bad
+    return exclude(dataset, examples, {path for path, _ in bad}), bad
 
 
-def leave_out(
+def exclude(
     dataset: Dataset, examples: Sequence[Example], paths: Collection[str]
 ) -> tuple[Example, ...]:
     """Returns the examples in order, without those at `paths` (as of `find_bad`)."""

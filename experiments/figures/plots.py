@@ -181,7 +181,7 @@ def plot_strips(
 
 
 @styled()
-def plot_answers(
+def plot_predictions(
     path: pathlib.Path,
     cells: Sequence[tuple[Image.Image, str, Mapping[str, Sequence[float]]]],
     title: str,

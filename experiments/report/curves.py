@@ -49,10 +49,12 @@ def read(run: Finished) -> list[log.Line]:
     try:
         lines, damaged = log.read(path)
     except (OSError, ValueError) as error:
-        run.leave_out(path, error)
+        run.report_damage(path, error)
         return []
     if damaged:
-        run.leave_out(path, f"{damaged:,} damaged line{'s' * (damaged > 1)}; the others are drawn")
+        run.report_damage(
+            path, f"{damaged:,} damaged line{'s' * (damaged > 1)}; the others are drawn"
+        )
     return lines
 
 

@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.examples import Dataset, Example
 from experiments.figures.tables import shots_of
 from experiments.record import runs, workdir
-from experiments.record.files import answers
+from experiments.record.files import reading_predictions
 from experiments.record.files.predictions import predictions_file
 from experiments.run import reopening
 from experiments.setup.preparation import Prepared
@@ -51,7 +51,7 @@ class Finished:
     rows: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     left_out: list[str] = dataclasses.field(default_factory=list)
 
-    def leave_out(self, path: pathlib.Path, reason: object) -> None:
+    def report_damage(self, path: pathlib.Path, reason: object) -> None:
         """Records once that a file is damaged or belongs to another run."""
         line = f"{path} is left out, because it is damaged or of another run: {reason}"
         if line not in self.left_out:
@@ -74,10 +74,10 @@ class Finished:
         if "ranks" in self.results or not os.path.lexists(path):
             return []
         try:
-            rows = answers.read(path, self.results["pictures"].get(f"test_{key}", 0))
+            rows = reading_predictions.read(path, self.results["pictures"].get(f"test_{key}", 0))
             self._check(rows, key)
         except (OSError, ValueError) as error:
-            self.leave_out(path, error)
+            self.report_damage(path, error)
             return []
         return rows
 

@@ -298,11 +298,11 @@ def _redrawn(plan: Plan, paths: Collection[str]) -> Dataset:
     """Returns the training data with the images at `paths` replaced by other images."""
     train, whole = plan.train, plan.drawn_from
     if whole is None:
-        keep = functools.partial(readers.leave_out, train, paths=paths)
+        keep = functools.partial(readers.exclude, train, paths=paths)
         return dataclasses.replace(train, train=keep(train.train), val=keep(train.val))
 
     def is_bad(example: Example) -> bool:
-        return not readers.leave_out(train, [example], paths)
+        return not readers.exclude(train, [example], paths)
 
     replaced = functools.partial(sampling.replace_bad, is_bad=is_bad, seed=plan.seed)
     return dataclasses.replace(
@@ -330,7 +330,7 @@ def without(plan: Plan, bad: Sequence[str], replaces: bool) -> Plan:
     # Paths and reasons may contain ": ", so the text before each one is a candidate path.
     paths = {line[: found.start()] for line in bad for found in re.finditer(": ", line)}
     tests = {
-        key: dataclasses.replace(one, test=readers.leave_out(one, one.test, paths))
+        key: dataclasses.replace(one, test=readers.exclude(one, one.test, paths))
         for key, one in plan.tests.items()
     }
     drawn_from = plan.drawn_from if replaces else None

@@ -62,11 +62,11 @@ def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]
     find_part(model)
     restored = loading.restore(model, run, backbone)
     if model.class_names:
-        try_out(restored)
+        check_outputs(restored)
     return model, jax.tree.map(np.asarray, restored.frozen)
 
 
-def try_out(model: Model) -> None:
+def check_outputs(model: Model) -> None:
     """Raises a PromptError if a model has no finite logits for a noise image."""
     noise = np.random.default_rng(0).integers(0, 256, (1, *model.inputs.shape), np.uint8)
     with warnings.catch_warnings():

@@ -34,7 +34,7 @@ _REVISION = re.compile(r"(?!.*\.\.)[\w][\w./-]{0,199}", re.ASCII)
 _MADE_BY_HUB = ".gitattributes"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOG_IN = "log in by `hf auth login`, or set HF_TOKEN"
-_ANSWERS = {
+_MESSAGES = {
     401: "{page} rejects the token ({reason}); " + _LOG_IN + " again",
     403: "the token has no permission for this ({reason}); use one with write access",
     409: "the name is taken by a repository that this token cannot see ({reason}); choose another",
@@ -75,7 +75,7 @@ def download(name: str) -> pathlib.Path:
             "letters, digits, '-', '_', '.' and '/'"
         )
     with _explained(name):
-        _refuse_vast(repository, revision or None)
+        _check_sizes(repository, revision or None)
         folder = pathlib.Path(
             huggingface_hub.snapshot_download(
                 repository, revision=revision or None, allow_patterns=list(_MOST_BYTES)
@@ -89,7 +89,7 @@ def download(name: str) -> pathlib.Path:
     return folder
 
 
-def _refuse_vast(repository: str, revision: str | None) -> None:
+def _check_sizes(repository: str, revision: str | None) -> None:
     """Raises a PromptError if files on the hub are larger than those of any model."""
     for name, most in _MOST_BYTES.items():
         url = huggingface_hub.hf_hub_url(repository, name, revision=revision)
@@ -188,7 +188,7 @@ def prepare(
         )
     if backbone_id:
         _refuse_other_backbone(folder, model, backbone_id)
-    told, left_out = local_paths.leave_out(model.trained)
+    told, left_out = local_paths.remove_paths(model.trained)
     model = dataclasses.replace(model, backbone=backbone, trained=told)
     saved.write(into, model)
     write_text(into / CARD, cards.write(model, name, license))
@@ -198,8 +198,8 @@ def prepare(
 def is_public(backbone: str) -> bool:
     """Returns whether a backbone's name is public, judged by its form."""
     # A local file or directory of that name would be loaded first.
-    is_here = backbone != "embedded" and local_paths.is_here(backbone)
-    return _is_public_name(backbone) and not is_here
+    exists_here = backbone != "embedded" and local_paths.exists_here(backbone)
+    return _is_public_name(backbone) and not exists_here
 
 
 def _is_public_name(backbone):
@@ -324,8 +324,8 @@ def _explain(error):
     root = error if refused else error.__cause__ or error
     reason = getattr(root, "server_message", "") or str(root) or type(root).__name__
     reason = escape(" ".join(reason.split()))[:300]
-    if status in _ANSWERS:
-        return _ANSWERS[status].format(reason=reason, page=page)
+    if status in _MESSAGES:
+        return _MESSAGES[status].format(reason=reason, page=page)
     if refused:
         return f"{page} rejects the request ({reason})"
     uncached = isinstance(error, hub_errors.LocalEntryNotFoundError)

@@ -17,7 +17,7 @@ _LOCAL = re.compile(
 _PUBLIC = re.compile(r"hf:|https?:|[0-9a-f]{8,64}$")
 
 
-def leave_out(trained: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def remove_paths(trained: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Removes fields with local paths from the record of a training.
 
     Returns:
@@ -29,7 +29,7 @@ def leave_out(trained: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ..
         if _says_path(field):
             left_out.append("a field named by a path")
         elif isinstance(value, Mapping):
-            kept[field], inner = leave_out(value)
+            kept[field], inner = remove_paths(value)
             left_out += [f"{field}.{name}" for name in inner]
         elif _is_local(field, value):
             left_out.append(field)
@@ -42,17 +42,17 @@ def _is_local(field, value):
     if isinstance(value, list | tuple):
         return any(_is_local(field, each) for each in value)
     if isinstance(value, Mapping):
-        return bool(leave_out(value)[1])
+        return bool(remove_paths(value)[1])
     if not isinstance(value, str) or not value or _PUBLIC.match(value):
         return False
     return field.endswith(_PLACES) or _says_path(value)
 
 
 def _says_path(text):
-    return bool(_LOCAL.search(text)) or ("/" in text and is_here(text))
+    return bool(_LOCAL.search(text)) or ("/" in text and exists_here(text))
 
 
-def is_here(text: str) -> bool:
+def exists_here(text: str) -> bool:
     """Returns whether a file or directory of this path exists."""
     try:
         return pathlib.Path(text).expanduser().exists()

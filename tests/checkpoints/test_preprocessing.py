@@ -17,7 +17,7 @@ from prompt_jax.clip.checkpoints.preprocessing_files import HUGGING_FACE, OPEN_C
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing, choose
-from prompt_jax.inputs.images.transforms import cut_middle, resize
+from prompt_jax.inputs.images.transforms import center_crop, resize
 
 SIZE = 16
 HALF = [0.5, 0.5, 0.5]
@@ -184,7 +184,7 @@ def by_open_clip(image, size, mode, fill):
 def test_images_are_resized_like_open_clip(tmp_path, shape, mode):
     cfg = {"resize_mode": mode, "interpolation": "bilinear", "fill_color": 7, "size": [SIZE, SIZE]}
     prepared, _ = found(tmp_path, cfg)
-    seen = cut_middle(resize(noise(*shape), SIZE, prepared), SIZE, prepared)
+    seen = center_crop(resize(noise(*shape), SIZE, prepared), SIZE, prepared)
     assert (np.asarray(seen) == by_open_clip(noise(*shape), SIZE, mode, 7)).all()
 
 

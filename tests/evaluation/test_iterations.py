@@ -6,7 +6,7 @@ import tiny
 
 from experiments import iterations
 from experiments.configs.images import clip_adapter, pro_mpt
-from experiments.iterations import Answers
+from experiments.iterations import Predictions
 from experiments.run import experiment, reopening
 from prompt_jax.errors import PromptError
 
@@ -34,7 +34,7 @@ def test_a_reopened_run_gives_the_same_predictions(finished):
     run = reopening.reopen(folder)
     prompts = reopening.trained(run)
     for key, expected in results["per_iteration"].items():
-        right = iterations.answer(run, prompts, key).right
+        right = iterations.predict(run, prompts, key).right
         np.testing.assert_allclose(100 * right.mean(axis=1), expected, rtol=1e-6)
 
 
@@ -57,16 +57,16 @@ def test_each_iteration_is_compared_with_the_previous_one():
         ],
         np.float32,
     )
-    answers = Answers(probabilities, labels)
-    _, rows = iterations.count(answers)
+    predictions = Predictions(probabilities, labels)
+    _, rows = iterations.count(predictions)
     assert [row[1:4] for row in rows] == [
         ("66.7", "", ""),
         ("66.7", "1", "1"),
         ("66.7", "1", "1"),
     ]
     assert rows[2][4:] == ("0.57", "0.63", "0.70")
-    assert iterations.changed_most(answers, corrected=True).tolist() == [2]
-    assert iterations.changed_most(answers, corrected=False).tolist() == [0]
+    assert iterations.changed_most(predictions, corrected=True).tolist() == [2]
+    assert iterations.changed_most(predictions, corrected=False).tolist() == [0]
 
 
 def test_errors_on_runs_that_cannot_be_reopened(finished, tmp_path):

@@ -54,7 +54,7 @@ MODEL = Saved(
 )
 def test_local_paths_are_removed(told, left_out, monkeypatch):
     monkeypatch.chdir(tiny.REPOSITORY)
-    kept, found = local_paths.leave_out(told)
+    kept, found = local_paths.remove_paths(told)
     assert found == left_out
     if not left_out:
         assert kept == told

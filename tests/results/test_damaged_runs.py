@@ -13,7 +13,7 @@ from run_files import change_results
 from experiments import results
 from experiments.cli.command_line import explain
 from experiments.record import log
-from experiments.record.files import answers, csv_files
+from experiments.record.files import reading_predictions, csv_files
 from experiments.report import __main__ as report
 
 
@@ -104,13 +104,13 @@ def test_tables_report_damaged_files_and_count_the_rest(tmp_path, capsys, case):
 
 def test_limits_are_enforced(tmp_path, monkeypatch):
     folder = run_files.write_classification_run(tmp_path)
-    monkeypatch.setattr(answers, "MOST_ROWS", 3)
+    monkeypatch.setattr(reading_predictions, "MOST_ROWS", 3)
     with pytest.raises(ValueError, match="4 rows; at most 3 are read"):
-        answers.read(folder / PARQUET, 4)
+        reading_predictions.read(folder / PARQUET, 4)
     monkeypatch.undo()
-    monkeypatch.setattr(answers, "MOST_TEXT", 10)
+    monkeypatch.setattr(reading_predictions, "MOST_TEXT", 10)
     with pytest.raises(ValueError, match="its texts take more than 10 bytes"):
-        answers.read(folder / PARQUET, 4)
+        reading_predictions.read(folder / PARQUET, 4)
     monkeypatch.setattr(csv_files, "MOST_LINES", 3)
     with pytest.raises(ValueError, match="it has more than 3 lines"):
         list(csv_files.read(folder / COUNTS, ["class", "predicted", "count"]))

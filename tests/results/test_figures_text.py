@@ -43,8 +43,8 @@ def draw_all(folder: Path, name: str) -> dict[str, set[str]]:
             folder / "curves.png", {name: [(1.0, 2.0, None)]}, {name: [(1.0, 3.0)]}, name, name
         ),
         "strips": plots.plot_strips(folder / "strips.png", [(name, [image])], name),
-        "answers": plots.plot_answers(
-            folder / "answers.png", [(image, name, {name: [0.1, 0.9], other: [0.9, 0.1]})], name
+        "predictions": plots.plot_predictions(
+            folder / "predictions.png", [(image, name, {name: [0.1, 0.9], other: [0.9, 0.1]})], name
         ),
         "confusion": plots.plot_confusion(folder / "confusion.png", classes.worst(counted), name),
         "features": plots.plot_features(

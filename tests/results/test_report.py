@@ -281,9 +281,9 @@ def test_images_that_change_most_over_iterations_come_first():
         }
 
     rows = [row("a", 0.4, 0.6), row("a", 0.1, 0.9), row("a", 0.8, 0.9), row("b", 0.3, 0.8)]
-    answers = iterations.read(rows)
-    assert [one.place for one in iterations.changed_most(answers, corrected=True)] == [1, 0]
-    assert [one.place for one in iterations.changed_most(answers, corrected=False)] == [3]
+    predictions = iterations.read(rows)
+    assert [one.place for one in iterations.changed_most(predictions, corrected=True)] == [1, 0]
+    assert [one.place for one in iterations.changed_most(predictions, corrected=False)] == [3]
     assert iterations.read([{"class": "a", "top5": ["a"]}]) == []
 
 

@@ -126,19 +126,19 @@ class ProMPT(CoOp):
     def text_logits(self, features):
         """Returns the logits of every iteration's text part, zero-shot first; see `CoOp`."""
         features, contexts = normalize(features), self.prompts["context"]
-        answers = [self.scale * features @ self.zero_shot.T]
+        predictions = [self.scale * features @ self.zero_shot.T]
         for _ in range(self.settings["iterations"]):
             contexts = self.next_contexts(contexts, features)
-            answers.append(self.classify(features, contexts)[0])
-        return torch.stack(answers)
+            predictions.append(self.classify(features, contexts)[0])
+        return torch.stack(predictions)
 
     def forward(self, images):
         """Returns logits of images; see `CoOp`."""
         features, contexts = normalize(self.clip.encode_image(images)), self.prompts["context"]
-        answers = [self.scale * features @ self.zero_shot.T]
+        predictions = [self.scale * features @ self.zero_shot.T]
         chosen = min(self.settings["vision_prompts"], len(self.tokens))
         vision = self.prompts["vision"][:, :chosen].expand(len(images), -1, -1, -1)
-        selected = self.zero_shot[answers[0].topk(chosen).indices]
+        selected = self.zero_shot[predictions[0].topk(chosen).indices]
         for _ in range(self.settings["iterations"]):
             made = [
                 self.generate("vision_generator", selected, layer)
@@ -150,10 +150,10 @@ class ProMPT(CoOp):
             features = normalize(tower.run(tower.embed(images), deep))
             contexts = self.next_contexts(contexts, features)
             logits, classes = self.classify(features, contexts)
-            answers.append(logits)
+            predictions.append(logits)
             best = logits.topk(chosen).indices
             selected = torch.stack([text[rows] for text, rows in zip(classes, best, strict=True)])
-        return torch.stack(answers)
+        return torch.stack(predictions)
 
 
 METHODS: dict[str, Callable[[TorchCLIP, Handover], Learner]] = {

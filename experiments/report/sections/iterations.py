@@ -9,7 +9,7 @@ from experiments.report.finished import Finished
 IMAGES, CLASSES = 4, 3  # images per test set and direction; classes per image
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """The predictions of one example.
 
     Attributes:
@@ -37,16 +37,16 @@ def section(run: Finished) -> Section | None:
     """Returns counts, and the images that change most; None for methods without iterations."""
     blocks: list[Block] = []
     for key in run.keys:
-        answers = read(run.predictions(key))
-        if not answers:
+        predictions = read(run.predictions(key))
+        if not predictions:
             continue
-        blocks.append(_count(answers, key))
-        last = len(answers[0].shares) - 1
+        blocks.append(_count(predictions, key))
+        last = len(predictions[0].shares) - 1
         for corrected, words in (
             (True, f"corrected by the iterations: p0 is wrong, p{last} right"),
             (False, f"lost by the iterations: p0 is right, p{last} wrong"),
         ):
-            changed = changed_most(answers, corrected)
+            changed = changed_most(predictions, corrected)
             if cards := [_card(run, key, one) for one in changed[:IMAGES]]:
                 many = f"; the {len(cards)} of {len(changed)} that change most"
                 blocks.append(Gallery(cards, f"{key}, {words}{many}"))
@@ -59,7 +59,7 @@ def section(run: Finished) -> Section | None:
     return Section("Iterations", [said, *blocks])
 
 
-def read(rows: Sequence[dict[str, Any]]) -> list[Answer]:
+def read(rows: Sequence[dict[str, Any]]) -> list[Prediction]:
     """Reads the predictions of every example; none if the method has no iterations."""
     if not rows or "top5_after_0" not in rows[0]:
         return []
@@ -70,19 +70,21 @@ def read(rows: Sequence[dict[str, Any]]) -> list[Answer]:
         return dict(zip(row[f"top5{ending}"], row[f"probabilities{ending}"], strict=True))
 
     return [
-        Answer(place, row["class"], row["path"], [shares(row, ending) for ending in endings])
+        Prediction(place, row["class"], row["path"], [shares(row, ending) for ending in endings])
         for place, row in enumerate(rows)
     ]
 
 
-def changed_most(answers: Sequence[Answer], corrected: bool) -> list[Answer]:
+def changed_most(predictions: Sequence[Prediction], corrected: bool) -> list[Prediction]:
     """Returns examples that only the last prediction has right, or only the first.
 
     Those whose label gains or loses most probability come first.
     """
-    last = len(answers[0].shares) - 1
+    last = len(predictions[0].shares) - 1
     chosen = [
-        one for one in answers if one.right(last) != one.right(0) and one.right(last) == corrected
+        one
+        for one in predictions
+        if one.right(last) != one.right(0) and one.right(last) == corrected
     ]
 
     def gain(one):
@@ -91,21 +93,23 @@ def changed_most(answers: Sequence[Answer], corrected: bool) -> list[Answer]:
     return sorted(chosen, key=gain, reverse=corrected)
 
 
-def _count(answers: Sequence[Answer], key: str) -> Table:
+def _count(predictions: Sequence[Prediction], key: str) -> Table:
     rows = []
-    for n in range(len(answers[0].shares)):
-        right = sum(one.right(n) for one in answers)
-        cells = [f"p{n}", f"{100 * right / len(answers):.1f}"]
+    for n in range(len(predictions[0].shares)):
+        right = sum(one.right(n) for one in predictions)
+        cells = [f"p{n}", f"{100 * right / len(predictions):.1f}"]
         for now in (True, False):
-            changed = sum(one.right(n) == now != one.right(n - 1) for one in answers) if n else ""
+            changed = (
+                sum(one.right(n) == now != one.right(n - 1) for one in predictions) if n else ""
+            )
             cells.append(str(changed))
-        rows.append([*cells, f"{sum(one.own(n) for one in answers) / len(answers):.2f}"])
+        rows.append([*cells, f"{sum(one.own(n) for one in predictions) / len(predictions):.2f}"])
     headers = ["prediction", "accuracy, %", "corrected", "lost", "probability"]
     caption = f"{key}: each iteration against the one before; mean probability of the label"
     return Table(headers, rows, caption)
 
 
-def _card(run: Finished, key: str, one: Answer) -> Card:
+def _card(run: Finished, key: str, one: Prediction) -> Card:
     most: dict[str, float] = {}
     for shares in one.shares:
         for name, share in shares.items():

@@ -35,7 +35,7 @@ def read(run: Finished, key: str) -> list[Line]:
         if len(lines) != number:
             raise ValueError(f"{len(lines):,} captions, {number:,} in results.json")
     except (OSError, ValueError) as error:
-        run.leave_out(path, error)
+        run.report_damage(path, error)
         return []
     return lines
 

@@ -239,7 +239,7 @@ class Classifier(nn.Module):
         for name, number in (("top_k", top_k), ("batch_size", batch_size)):
             if number < 1:
                 raise ValueError(f"{name}={number} must be a whole number, at least 1")
-        images, answers, names = list(images), [], distinct(self.names)
+        images, predictions, names = list(images), [], distinct(self.names)
         for start in range(0, len(images), batch_size):
             batch = [self.preprocess(one) for one in images[start : start + batch_size]]
             logits = self(torch.stack(batch).to(self.clip.logit_scale.device))
@@ -250,8 +250,8 @@ class Classifier(nn.Module):
                 )
             best = logits.softmax(dim=-1).topk(min(top_k, len(self.names)))
             for row, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                answers.append([(names[k], p) for k, p in zip(indices, row, strict=True)])
-        return answers
+                predictions.append([(names[k], p) for k, p in zip(indices, row, strict=True)])
+        return predictions
 
 
 def encode(tokenize: Any, text: str) -> list[int]:
@@ -293,11 +293,11 @@ def main(load: Callable[..., Classifier]) -> None:
         stream.reconfigure(errors="backslashreplace")
     try:
         model = load(here, options.clip).to(options.device)
-        answers = model.predict(options.images, options.top_k)
+        predictions = model.predict(options.images, options.top_k)
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {_shown(str(error))}\n")
-    for image, answer in zip(options.images, answers, strict=True):
-        print(_shown(f"{image}: " + ", ".join(f"{name} {p:.1%}" for name, p in answer)))
+    for image, prediction in zip(options.images, predictions, strict=True):
+        print(_shown(f"{image}: " + ", ".join(f"{name} {p:.1%}" for name, p in prediction)))
 
 
 def _shown(text: str) -> str:

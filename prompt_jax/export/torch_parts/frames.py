@@ -16,10 +16,10 @@ from torch import Tensor
 from prompt_jax.export.torch_parts.images import (
     as_rgb,
     check_regular,
+    crop_long,
     open_image,
     preprocess,
     standardize,
-    without_far_ends,
 )
 
 # FFmpeg's names of MP4 and MOV, MKV and WebM, AVI, GIF, MPEG, FLV, WMV, OGV. Others are refused:
@@ -221,7 +221,7 @@ def preprocess_video(video: Any, inputs: Mapping[str, Any]) -> Tensor:
 def _preprocess_vifi(frame: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
     """Applies ViFi-CLIP's preprocessing: short side to 8/7 of the size, center crop, normalize."""
     size = inputs["image_size"]
-    image = without_far_ends(as_rgb(frame))
+    image = crop_long(as_rgb(frame))
     factor = int(256 / 224 * size) / min(image.size)
     resized = [int(side * factor + 0.5) for side in image.size]
     start = [(side - size) // 2 for side in resized]

@@ -46,7 +46,7 @@ def preprocess(image: Image.Image, inputs: Mapping[str, Any]) -> Tensor:
             interpolation (Pillow's filter), fill (gray of margins), middle ("rounded", "floored").
     """
     size = inputs["image_size"]
-    image = cut_middle(resize(as_rgb(image), inputs), size, inputs["fill"], inputs["middle"])
+    image = center_crop(resize(as_rgb(image), inputs), size, inputs["fill"], inputs["middle"])
     return standardize(image, inputs["mean"], inputs["std"])
 
 
@@ -59,14 +59,14 @@ def resize(image: Image.Image, inputs: Mapping[str, Any]) -> Image.Image:
         sides = [side, side]
     elif kind == "shortest":
         # The long side is truncated, not rounded, as in torchvision.
-        image = without_far_ends(image)
+        image = crop_long(image)
         sides = [int(side * each / min(image.size)) for each in image.size]
     else:
         sides = [max(1, round(each / (max(image.size) / side))) for each in image.size]
     return image.resize((sides[0], sides[1]), Image.Resampling[inputs["interpolation"].upper()])
 
 
-def cut_middle(image: Image.Image, size: int, fill: int, middle: str) -> Image.Image:
+def center_crop(image: Image.Image, size: int, fill: int, middle: str) -> Image.Image:
     """Returns the middle `size` x `size` pixels, with gray margins if the image is smaller."""
     if min(image.size) < size:
         width, height = (max(side, size) for side in image.size)
@@ -131,7 +131,7 @@ def _field(image: Image.Image, number: int, default: Any) -> Any:
     return found[0] if isinstance(found, tuple) and found else found
 
 
-def without_far_ends(image: Image.Image) -> Image.Image:
+def crop_long(image: Image.Image) -> Image.Image:
     """Crops an image to the middle if it is longer than `_LONGEST` times its short side."""
     longest = _LONGEST * min(image.size)
     if max(image.size) <= longest:

@@ -38,12 +38,12 @@ class ProMPT(Classifier):
         s, clip, number = self.settings, self.clip, len(self.names)
         embedded = clip.visual.embed(images)  # the same in every iteration
         features = normalize(clip.visual.run(embedded))
-        answers = [self.logits(features, normalize(self.zero_shot))]
+        predictions = [self.logits(features, normalize(self.zero_shot))]
         if not s["iterations"]:
-            return torch.stack(answers)
+            return torch.stack(predictions)
         chosen = min(s["vision_prompts"], number) if s["feature_filter"] else number
         made_from = self._generator_input(self.zero_shot)
-        selected = made_from[answers[0].topk(chosen).indices]  # the feature filter F
+        selected = made_from[predictions[0].topk(chosen).indices]  # the feature filter F
         vision = self._first_slots(chosen).expand(images.shape[0], -1, -1, -1)
         context = self.prompts.context.expand(images.shape[0], -1, -1)
         for _ in range(s["iterations"]):
@@ -54,12 +54,12 @@ class ProMPT(Classifier):
                 made = generate(self.prompts.text_generator, self._generator_input(raw))
                 context = context + made[:, None]
             classes = clip.encode_after(context, self.words, self.eot)  # [B, K, d]
-            answers.append(self.logits(normalize(raw), normalize(classes)))
-            best = answers[-1].topk(chosen).indices[..., None]
+            predictions.append(self.logits(normalize(raw), normalize(classes)))
+            best = predictions[-1].topk(chosen).indices[..., None]
             selected = self._generator_input(classes).gather(
                 1, best.expand(-1, -1, classes.shape[-1])
             )
-        return torch.stack(answers)
+        return torch.stack(predictions)
 
     def _generator_input(self, features: Tensor) -> Tensor:
         """Normalizes features if the settings say so."""

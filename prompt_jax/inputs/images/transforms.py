@@ -41,7 +41,7 @@ def test_transform(
     of other checkpoints open_clip's `image_transform` and transformers' `CLIPImageProcessor`.
     """
     image = resize(image, size, preprocessing)
-    return normalize(cut_middle(image, size, preprocessing), out, preprocessing)
+    return normalize(center_crop(image, size, preprocessing), out, preprocessing)
 
 
 def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
@@ -51,7 +51,7 @@ def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image
     if kind == "none":
         return image
     if kind == "shortest":
-        image = without_far_ends(image)
+        image = crop_long(image)
     width, height = image.size
     if kind == "squash":
         width = height = side
@@ -67,7 +67,7 @@ def resize(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image
     return image.resize((width, height), filter)
 
 
-def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
+def center_crop(image: Image.Image, size: int, preprocessing: Preprocessing) -> Image.Image:
     """Returns the center crop of `size` x `size` pixels, padded if the image is smaller."""
     width, height = image.size
     if min(width, height) < size:
@@ -83,7 +83,7 @@ def cut_middle(image: Image.Image, size: int, preprocessing: Preprocessing) -> I
     return image.crop((left, top, left + size, top + size))
 
 
-def without_far_ends(image: Image.Image) -> Image.Image:
+def crop_long(image: Image.Image) -> Image.Image:
     """Crops an image to `_LONGEST` times its short side around its middle."""
     width, height = image.size
     longest = _LONGEST * min(width, height)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
-from prompt_jax.inputs.images.transforms import Box, normalize, without_far_ends
+from prompt_jax.inputs.images.transforms import Box, crop_long, normalize
 
 # Shares of the short side, and how many steps the two sides of a crop may differ.
 SCALES = (1.0, 0.875, 0.75, 0.66)
@@ -65,7 +65,7 @@ def test_transform(
 ) -> np.ndarray:
     """Prepares test frames: short side to 8/7 of `size` (224: 256), center crop, normalize."""
     for frame, target in zip(frames, out, strict=True):
-        frame = without_far_ends(frame)
+        frame = crop_long(frame)
         width, height = resized = _resized(frame, _short_side(size))
         left, top = (width - size) // 2, (height - size) // 2
         box = (left, top, left + size, top + size)
@@ -89,7 +89,7 @@ def three_crops(
 
     Source: ViFi-CLIP's multi-view test.
     """
-    frame = without_far_ends(frame)
+    frame = crop_long(frame)
     resized = _resized(frame, size)
     frame = frame.resize(resized, Image.Resampling.BILINEAR)
     across, down = ((length - size) // 2 for length in resized)
@@ -130,7 +130,7 @@ def _turn_hue(image: Image.Image, share: float) -> Image.Image:
 def _multi_scale_crop(
     frame: Image.Image, size: int, sides: tuple[int, int], place: tuple[int, int]
 ) -> Image.Image:
-    frame = without_far_ends(frame)
+    frame = crop_long(frame)
     short = _short_side(size)
     resized = _resized(frame, short)
     lengths = [int(short * SCALES[side]) for side in sides]
