@@ -198,8 +198,8 @@ def prepare(
 def is_public(backbone: str) -> bool:
     """Returns whether a backbone's name is public, judged by its form."""
     # A local file or directory of that name would be loaded first.
-    exists_here = backbone != "embedded" and local_paths.exists_here(backbone)
-    return _is_public_name(backbone) and not exists_here
+    exists_locally = backbone != "embedded" and local_paths.exists_locally(backbone)
+    return _is_public_name(backbone) and not exists_locally
 
 
 def _is_public_name(backbone):

@@ -49,10 +49,10 @@ def _is_local(field, value):
 
 
 def _says_path(text):
-    return bool(_LOCAL.search(text)) or ("/" in text and exists_here(text))
+    return bool(_LOCAL.search(text)) or ("/" in text and exists_locally(text))
 
 
-def exists_here(text: str) -> bool:
+def exists_locally(text: str) -> bool:
     """Returns whether a file or directory of this path exists."""
     try:
         return pathlib.Path(text).expanduser().exists()
