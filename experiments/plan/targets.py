@@ -115,7 +115,11 @@ class Target:
         }
 
     def find_devices(self) -> Sequence[Any]:
-        """Returns the described devices; called in a process with `environment`."""
+        """Returns the described devices; called in a process with `environment`.
+
+        Raises:
+            PromptError: this JAX cannot describe them.
+        """
         import jax
         from jax.experimental import topologies
 
@@ -123,12 +127,18 @@ class Target:
             return jax.devices()
         if self.chip.platform == "cuda":
             hosts, each = -(-self.devices // GPUS_PER_HOST), min(self.devices, GPUS_PER_HOST)
-            return topologies.get_topology_desc(
-                platform="cuda",
-                topology_name=self.name,
-                topology=f"1x{hosts}x{each}",
-                target_config=nvidia.CARDS[self.name].describe(),
-            ).devices
+            try:
+                return topologies.get_topology_desc(
+                    platform="cuda",
+                    topology_name=self.name,
+                    topology=f"1x{hosts}x{each}",
+                    target_config=nvidia.CARDS[self.name].describe(),
+                ).devices
+            except NotImplementedError:
+                raise PromptError(
+                    f"--target={self.text}: JAX {jax.__version__} compiles only for GPUs that are "
+                    "there; install a newer one"
+                ) from None
         options: dict[str, Any] = {}
         if self.devices < 4 or (self.devices <= 8 and len(self.shape) == 2):
             # One host; larger slices have hosts of four chips.

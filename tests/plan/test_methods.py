@@ -85,7 +85,11 @@ def test_a_tpus_compiler_accepts_every_method_on_a_mesh(tpu, kind, name):
 def test_nvidias_compiler_accepts_a_training_step():
     config = dataclasses.replace(config_of("coop", "images"), mesh="")
     with starting("h100") as compiler:
-        found = compile_first(compiler, Question(config, SIZES, "h100", CLASSES))
+        try:
+            found = compile_first(compiler, Question(config, SIZES, "h100", CLASSES))
+        except PromptError as too_old:
+            assert "install a newer one" in str(too_old)
+            pytest.skip(str(too_old))
     assert found.costs.flops["bf16"] and not found.costs.counts
 
 
