@@ -265,8 +265,14 @@ def test_the_workdir_of_another_run(fails, setting, tmp_path):
             {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
             "batch_size=100 is not divisible by 8 devices; use 96 or 104",
         ),
+        (
+            ["--config=experiments/configs/images/coop.py", "--config.mesh=data:3,model:2"],
+            {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+            "config.mesh='data:3,model:2' is a mesh of 6 devices, and there are 8; use data:8 or "
+            "data:4,model:2 or data:2,model:4 or data:1,model:8",
+        ),
     ],
-    ids=["no config", "moved config", "unknown key", "devices"],
+    ids=["no config", "moved config", "unknown key", "devices", "mesh"],
 )
 def test_real_processes(words, environment, message, tmp_path):
     process = tiny.command(

@@ -127,9 +127,7 @@ class Program:
         prompts = [self.start(seed) for seed in seeds]
 
         def optimizer(rate):
-            return recipes.build_optimizer(RECIPE, self.method, prompts[0], self.settings, 5, rate)[
-                0
-            ]
+            return recipes.build_optimizer(RECIPE, self.method, prompts[0], self.settings, 5, rate)
 
         step = train.make_parallel_step(self.method, optimizer)
         rates = np.full(len(seeds), RECIPE.learning_rate, np.float32)
