@@ -223,8 +223,8 @@ def _show(repository: Repository, wanted: Mapping[str, Remote]) -> None:
     print(f"from the Hugging Face repository {repository.name} at {repository.commit[:12]}:")
     for name, one in wanted.items():
         entry = datasets.TABLE[name]
-        said = f"{name}: {one.name}, {one.size / 10**6:,.1f} MB; {entry.citation}; {entry.url}"
-        print(escape(f"  {said}"))
+        line = f"{name}: {one.name}, {one.size / 10**6:,.1f} MB; {entry.citation}; {entry.url}"
+        print(escape(f"  {line}"))
     license = shorten(repository.license) if repository.license else "none"
     print(
         f"license of the repository according to its card: {license}; the images keep the terms of "

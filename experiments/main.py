@@ -97,8 +97,8 @@ def parse(argv: list[str]) -> "Config":
 def _wrong_value(message):
     """Returns a message with the allowed values of a flag, from the parser's error message."""
     flag, _, reason = message.partition(": ")
-    for said, wanted in _READERS.items():
-        if said in reason:
+    for phrase, wanted in _READERS.items():
+        if phrase in reason:
             return f"{flag.removeprefix('flag --')}: it must be {wanted}"
     first, *more = message.splitlines()
     return " ".join([first, *more[-1:]])

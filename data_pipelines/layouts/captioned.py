@@ -217,8 +217,8 @@ def text_pairs(
     for position, entry in enumerate(entries):
         fields = (entry.get(video), entry.get(text)) if isinstance(entry, dict) else (None, None)
         match fields:
-            case (str(of), str(said)):
-                captions.append(Caption(of, said, f"{path.name}, {where}[{position}]"))
+            case (str(of), str(caption)):
+                captions.append(Caption(of, caption, f"{path.name}, {where}[{position}]"))
             case _:
                 raise DataError(
                     f"{path}: {where}[{position}] is {shorten(str(entry))}; it must hold the texts "

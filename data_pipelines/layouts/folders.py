@@ -79,8 +79,10 @@ class FolderLayout:
         read = VideoReader if self.kind == "videos" else FolderReader
         reader = read(home, upright=not ignore_rotation)
         left = filter(None, (self._files.left_out(home / split) for split in splits or [""]))
-        told = _unread(home, splits) if splits else [_divided(home, (train, val, test), self.kind)]
-        notes = (*_nested(below, self.kind), *told, *left)
+        split_notes = (
+            _unread(home, splits) if splits else [_divided(home, (train, val, test), self.kind)]
+        )
+        notes = (*_nested(below, self.kind), *split_notes, *left)
         return Dataset(
             name, template, train, val, test, reader, home, source, notes, kind=self.kind
         )

@@ -86,8 +86,8 @@ def remarks_on(table: ResultTable) -> list[str]:
     for row in table.rows:
         trained = any(run.trainable != 0 for run in row.runs)
         chosen = {name: "as chosen" for run in row.runs for name in run.chosen}
-        if said := recipe([run.config for run in row.runs], trained, chosen):
-            lines.append(f"{row.label}: {said}.")
+        if phrases := recipe([run.config for run in row.runs], trained, chosen):
+            lines.append(f"{row.label}: {phrases}.")
     return lines
 
 
@@ -104,19 +104,23 @@ def recipe(configs: Sequence[Mapping[str, Any]], trained: bool, chosen: Mapping[
         found = dict.fromkeys(str(config[name]) for config in configs if name in config)
         return " or ".join(found)
 
-    said = []
+    phrases = []
     if trained and values("epochs"):
         epochs = values("epochs")
         size = f"batches of {values('batch_size')}"
-        said = [f"{epochs} epoch{'s' * (epochs != '1')}", size, f"rate {values('learning_rate')}"]
-        said.append(values("optimizer"))
+        phrases = [
+            f"{epochs} epoch{'s' * (epochs != '1')}",
+            size,
+            f"rate {values('learning_rate')}",
+        ]
+        phrases.append(values("optimizer"))
     names = dict.fromkeys(name for config in configs for name in config)
     for name in names:
         setting = name.removeprefix(SETTINGS)
         if name.startswith(SETTINGS) and (value := chosen.get(setting) or values(name)):
             quoted = f"“{value}”" if " " in value and setting not in chosen else value
-            said.append(f"{setting} {quoted}")
-    return ", ".join(said)
+            phrases.append(f"{setting} {quoted}")
+    return ", ".join(phrases)
 
 
 def cautions(table: ResultTable) -> list[str]:

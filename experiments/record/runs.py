@@ -175,9 +175,9 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
         key: content.get(key) or "" for key in ("ablation", "variant")
     }
-    told = {"features": content["features"]} if content.get("features") else {}
+    recorded = {"features": content["features"]} if content.get("features") else {}
     if content.get("init_from"):
-        told["init_from"] = content["init_from"]["prompts"][:SHOWN_DIGEST]
+        recorded["init_from"] = content["init_from"]["prompts"][:SHOWN_DIGEST]
     return Run(
         path=path,
         changed=path.stat().st_mtime,
@@ -195,7 +195,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         calibration=content.get("calibration_error") or {},
         zero_shot_calibration=content.get("zero_shot_calibration_error") or {},
         confusions={},
-        config=_config(content) | told,
+        config=_config(content) | recorded,
         data=_data(content),
         hashes=_hashes(content),
         training=_training(content),
@@ -261,8 +261,8 @@ def _hashes(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _training(content: Mapping[str, Any]) -> dict[str, str]:
-    told = content["source"] if content["protocol"] == EVALUATION else content
-    return {key: one[:SHOWN_DIGEST] for key, one in (told.get("training_list") or {}).items()}
+    recorded = content["source"] if content["protocol"] == EVALUATION else content
+    return {key: one[:SHOWN_DIGEST] for key, one in (recorded.get("training_list") or {}).items()}
 
 
 def _drawn(content: Mapping[str, Any]) -> dict[str, str]:

@@ -88,9 +88,9 @@ class Finished:
         if abs(percent - reached) > 0.01:
             raise ValueError(f"accuracy {percent:.2f} %, but {reached:.2f} % in results.json")
         sure = 100 * sum(row["probabilities"][0] for row in rows) / len(rows)
-        told = (self.results.get("confidence") or {}).get(key, sure)
-        if abs(sure - told) > 0.01:
-            raise ValueError(f"mean confidence {sure:.2f} %, but {told:.2f} % in results.json")
+        recorded = (self.results.get("confidence") or {}).get(key, sure)
+        if abs(sure - recorded) > 0.01:
+            raise ValueError(f"mean confidence {sure:.2f} %, but {recorded:.2f} % in results.json")
 
     def images(self, key: str, place: int, frames: int = 1) -> list[Image.Image]:
         """Reads an image, or `frames` frames of a video, of a test set; [] if it is unreadable."""
@@ -245,9 +245,9 @@ def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
     for folder, (named, own) in zip(results, facts, strict=True):
         alike = [other for its_name, other in facts if its_name == named]
         parts = zip(*alike, strict=True)
-        told = [one for one, of_all in zip(own, parts, strict=True) if len({*of_all}) > 1]
+        differences = [one for one, of_all in zip(own, parts, strict=True) if len({*of_all}) > 1]
         if alike.count(own) > 1:
-            told.append(str(folder))
-        told = list(dict.fromkeys(told))
-        found.append(f"{named} ({', '.join(told)})" if told else named)
+            differences.append(str(folder))
+        differences = list(dict.fromkeys(differences))
+        found.append(f"{named} ({', '.join(differences)})" if differences else named)
     return found

@@ -56,10 +56,10 @@ def _beside(run: Finished, key: str) -> str:
     ends = (found.get("interval") or {}).get(key)
     if of_ranks := (found.get("rank_intervals") or {}).get(key):
         ends = of_ranks["t2v"].get("R@1")
-    said = [f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}"] if ends else []
+    phrases = [f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}"] if ends else []
     if found["method"] != "zero_shot":
-        said.append(f"zero-shot CLIP {found['zero_shot'][key]:.2f}")
-    return ", ".join(said)
+        phrases.append(f"zero-shot CLIP {found['zero_shot'][key]:.2f}")
+    return ", ".join(phrases)
 
 
 def _recipe(run: Finished) -> str:
@@ -71,8 +71,8 @@ def _recipe(run: Finished) -> str:
         name: f"{value:g} (chosen by {found['by']})"
         for name, value in found.get("values", {}).items()
     }
-    said = wording.recipe([config], bool(run.results.get("trainable_parameters")), chosen)
-    return f"With {said}." if said else ""
+    phrases = wording.recipe([config], bool(run.results.get("trainable_parameters")), chosen)
+    return f"With {phrases}." if phrases else ""
 
 
 def _tables(runs: Sequence[Finished]) -> Iterator[Table | Text]:

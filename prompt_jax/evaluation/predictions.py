@@ -47,8 +47,8 @@ class Prediction:
             # The probability of a single class is always 100 %.
             return f"{escape(self.source)}: {escape(self.classes[0])} {self.similarity:.3f}"
         pairs = zip(self.classes, self.probabilities, strict=True)
-        said = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
-        return f"{escape(self.source)}: {said}"
+        ranking = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
+        return f"{escape(self.source)}: {ranking}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -293,8 +293,8 @@ def _encode_sos(clip: CLIP, frozen: Frozen, token: Int[Array, "1"]) -> Cache:
 
 def check_bounds(settings: Any) -> None:
     """Raises a PromptError that names the first setting of any method beyond `bounds`."""
-    if said := find_beyond(dataclasses.asdict(settings)):
-        raise PromptError(f"settings.{said}")
+    if problem := find_beyond(dataclasses.asdict(settings)):
+        raise PromptError(f"settings.{problem}")
 
 
 def encode_input(

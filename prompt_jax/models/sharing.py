@@ -188,8 +188,8 @@ def prepare(
         )
     if backbone_id:
         _refuse_other_backbone(folder, model, backbone_id)
-    told, left_out = local_paths.remove_paths(model.trained)
-    model = dataclasses.replace(model, backbone=backbone, trained=told)
+    shareable, left_out = local_paths.remove_paths(model.trained)
+    model = dataclasses.replace(model, backbone=backbone, trained=shareable)
     saved.write(into, model)
     write_text(into / CARD, cards.write(model, name, license))
     return left_out

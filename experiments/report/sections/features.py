@@ -45,19 +45,19 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
     shares = {
         words: embedding.same_class_nearest(features, labels) for words, features in both.items()
     }
-    said = " ".join(
+    summary = " ".join(
         f"{words}: {share:.0f} % of {len(labels)} have a nearest neighbor of the same class."
         for words, share in shares.items()
     )
     title = "Features before and after"
     if find_spec("sklearn") is None:
-        return Section(title, [Text(f"{said} To plot them: {installing('tsne')}")])
+        return Section(title, [Text(f"{summary} To plot them: {installing('tsne')}")])
     panels = {words: embedding.embed(features) for words, features in both.items()}
     with styled(_DRAWN | {"svg.hashsalt": f"{run.folder}{key}"}):
         names = distinct(whole.class_names)
         figure = plots.draw_features(panels, [names[label] for label in labels])
         drawn = Plot(curves.svg(figure), f"t-SNE of {len(labels)} test {dataset.kind}, {key}")
-    return Section(title, [Text(said), drawn])
+    return Section(title, [Text(summary), drawn])
 
 
 def _of_videos(

@@ -52,11 +52,11 @@ def section(run: Finished) -> Section | None:
                 blocks.append(Gallery(cards, f"{key}, {words}{many}"))
     if not blocks:
         return None
-    said = Text(
+    legend = Text(
         "Bars show the probability of a class after each iteration, p0 (coarse) first. In bars and "
         "means the probability of a class outside the top 5 counts as 0."
     )
-    return Section("Iterations", [said, *blocks])
+    return Section("Iterations", [legend, *blocks])
 
 
 def read(rows: Sequence[dict[str, Any]]) -> list[Prediction]:

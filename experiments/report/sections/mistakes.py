@@ -45,24 +45,26 @@ def _table(confusion: Confusion, worst: Sequence[str], key: str) -> Table:
 
 def _calibration(run: Finished, key: str) -> list[Text]:
     """Returns the interval and the calibration of a test set, where results.json has them."""
-    results, said = run.results, []
+    results, sentences = run.results, []
     ends = (results.get("interval") or {}).get(key)
     if ends:
-        said.append(f"95 % interval over test images (Wilson): {ends[0]:.1f} to {ends[1]:.1f} %.")
+        sentences.append(
+            f"95 % interval over test images (Wilson): {ends[0]:.1f} to {ends[1]:.1f} %."
+        )
     error = (results.get("calibration_error") or {}).get(key)
     if error is not None:
         before = (results.get("zero_shot_calibration_error") or {}).get(key)
         beside = "" if before is None else f", zero-shot CLIP {before:.1f} %"
-        told = f"Calibration error (ECE, 15 bins): {error:.1f} %{beside}"
+        calibration = f"Calibration error (ECE, 15 bins): {error:.1f} %{beside}"
         sure, right = (results.get("confidence") or {}).get(key), results["accuracy"][key]
         if sure is not None:
             low, high = ends or (right, right)
             word = "overconfident" if sure > high else "underconfident"
             if low <= sure <= high:
                 word = "calibrated within the interval"
-            told += f"; mean confidence {sure:.1f} %, accuracy {right:.1f} %: {word}"
-        said.append(f"{told}.")
-    return [Text(f"{key}: {' '.join(said)}")] if said else []
+            calibration += f"; mean confidence {sure:.1f} %, accuracy {right:.1f} %: {word}"
+        sentences.append(f"{calibration}.")
+    return [Text(f"{key}: {' '.join(sentences)}")] if sentences else []
 
 
 def _cards(run: Finished, key: str, worst: Sequence[str]) -> list[Card]:

@@ -34,19 +34,19 @@ def section(run: Prepared, prompts: Prompts, key: str) -> Section | None:
         for name, vectors in list(zip(names, contexts, strict=True))[:CLASSES]
         for number, vector in enumerate(vectors, 1)
     ]
-    said = (
+    text = (
         "The tokens of CLIP's vocabulary whose embeddings are nearest to each learned vector, with "
         "Euclidean distances. A token that does not end a word is shown with “-”. The nearest word "
         "need not have the meaning of a vector: vectors are often far from all words."
     )
     if context.ndim == 3 and len(names) > CLASSES:
-        said += f" Each class has its own context; the first {CLASSES} classes are shown."
+        text += f" Each class has its own context; the first {CLASSES} classes are shown."
     record = methods.find_record(run.config.method, "images")
     if record and record.context:
-        said += f" {record.context}"
+        text += f" {record.context}"
     headers = ("vector", *(f"nearest {number}" for number in range(1, NEAREST + 1)))
     caption = "Nearest words and their distances"
-    return Section("Words nearest to the context", [Text(said), Table(headers, rows, caption)])
+    return Section("Words nearest to the context", [Text(text), Table(headers, rows, caption)])
 
 
 def shallow_context(run: Prepared, prompts: Prompts) -> np.ndarray | None:
