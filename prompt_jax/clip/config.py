@@ -77,9 +77,28 @@ def _openai(image_size, patch_size, image_width, image_layers, text_width, embed
     )
 
 
+def _open_clip(image_width, image_layers, image_mlp):
+    return CLIPConfig(
+        image_size=224,
+        patch_size=14,
+        image_width=image_width,
+        image_layers=image_layers,
+        image_heads=16,
+        image_mlp=image_mlp,
+        text_width=1024,
+        text_layers=24,
+        text_heads=16,
+        text_mlp=4096,
+        embed_dim=1024,
+        activation="gelu",
+    )
+
+
 VARIANTS: dict[str, CLIPConfig] = {
     "ViT-B/32": _openai(224, 32, 768, 12, 512, 512),
     "ViT-B/16": _openai(224, 16, 768, 12, 512, 512),
     "ViT-L/14": _openai(224, 14, 1024, 24, 768, 768),
     "ViT-L/14@336px": _openai(336, 14, 1024, 24, 768, 768),
+    "ViT-H-14": _open_clip(1280, 32, 5120),
+    "ViT-g-14": _open_clip(1408, 40, 6144),
 }

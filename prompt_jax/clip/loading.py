@@ -89,9 +89,9 @@ def read(
 
     Args:
         source: a weight file (.pt, .bin, .safetensors); a directory with config.json or
-            open_clip_config.json and weights; "ViT-B/32", "ViT-B/16", "ViT-L/14" or
-            "ViT-L/14@336px"; a model on the Hugging Face hub, "org/name"; or "embedded", the small
-            CLIP that comes with this library. Variants and hub models are downloaded once.
+            open_clip_config.json and weights; a name of `config.VARIANTS`, e.g. "ViT-B/16"; a
+            model on the Hugging Face hub, "org/name"; or "embedded", the small CLIP that comes with
+            this library. Variants and hub models are downloaded once.
         activation: "quick_gelu" or "gelu"; overrides the checkpoint. A bare state dict does not
             state its activation unless it has OpenAI's integer scalars (input_resolution and so
             on, then it is "quick_gelu") or open_clip_config.json beside it.

@@ -117,6 +117,9 @@ def assert_same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+WIDE_TEXT: dict = {"text": (128, 2, 2), "embed_dim": 128}
+
+
 @pytest.fixture(scope="module")
 def model():
     return torch_clip(**TINY)
@@ -148,6 +151,22 @@ def test_the_table_of_shapes_matches_the_towers(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("ViT-B/32", 151_277_313),
+        ("ViT-B/16", 149_620_737),
+        ("ViT-L/14", 427_616_513),
+        ("ViT-L/14@336px", 427_944_193),
+        ("ViT-H-14", 986_109_441),
+        ("ViT-g-14", 1_366_678_273),
+    ],
+)
+def test_variants_have_the_published_number_of_parameters(name, parameters):
+    tree = jax.eval_shape(CLIP(VARIANTS[name]).init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
+
+
+@pytest.mark.parametrize(
     ("sizes", "activation"),
     [
         *(
@@ -158,9 +177,12 @@ def test_the_table_of_shapes_matches_the_towers(name):
                 {"image": (56, 14, 256, 4, 4), "text": (192, 2, 3), "embed_dim": 128},
             )
         ),
+        # Heads of 80 and 88 features, as in ViT-H and ViT-g.
+        pytest.param({"image": (56, 14, 160, 2, 2), **WIDE_TEXT}, "gelu", marks=pytest.mark.slow),
+        pytest.param({"image": (56, 14, 176, 2, 2), **WIDE_TEXT}, "gelu", marks=pytest.mark.slow),
         (TINY, "gelu"),
     ],
-    ids=["B/32", "B/16-like", "L/14-like", "exact-gelu"],
+    ids=["B/32", "B/16-like", "L/14-like", "H/14-like", "g/14-like", "exact-gelu"],
 )
 def test_features_equal_those_of_transformers(sizes, activation, tmp_path):
     model = torch_clip(**sizes, activation=activation)

@@ -17,6 +17,8 @@ HUB_IDS = {
     "ViT-B/16": "openai/clip-vit-base-patch16",
     "ViT-L/14": "openai/clip-vit-large-patch14",
     "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
+    "ViT-H-14": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "ViT-g-14": "laion/CLIP-ViT-g-14-laion2B-s12B-b42K",
 }
 
 CONFIGS = ("config.json", "open_clip_config.json")
