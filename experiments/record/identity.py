@@ -4,11 +4,12 @@ Directory, checkpoints and results belong to one identity. Results of several ru
 average if `figure_fields` agree.
 """
 
+import functools
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -86,18 +87,18 @@ def of_images(train: Dataset, tests: Mapping[str, Dataset]) -> dict[str, Any]:
         "sizes": the same of file sizes, None if files are missing,
         "contents": the same of `contents.identify`}.
     """
-    drawn = (*train.train, *train.val)
-    return {
-        "train": _hash(train.template, map(_facts, drawn)),
-        "tests": {key: _hash(one.template, map(_facts, one.test)) for key, one in tests.items()},
-        "sizes": {
-            "train": _hash_sizes(train, drawn),
-            "tests": {key: _hash_sizes(one, one.test) for key, one in tests.items()},
-        },
-        "contents": {
-            "train": _hash_contents(train, drawn),
-            "tests": {key: _hash_contents(one, one.test) for key, one in tests.items()},
-        },
+
+    def hashes(hashed: Callable[[Dataset, Sequence[Example]], str | None]) -> dict[str, Any]:
+        return {
+            "train": hashed(train, (*train.train, *train.val)),
+            "tests": {key: hashed(one, one.test) for key, one in tests.items()},
+        }
+
+    # Sizes differ between images of the same names, contents also between those of the same size.
+    sizes = functools.partial(_hash_files, os.path.getsize)
+    return hashes(_hash_list) | {
+        "sizes": hashes(sizes),
+        "contents": hashes(functools.partial(_hash_files, contents.identify)),
     }
 
 
@@ -187,21 +188,17 @@ def _hash(start: str, facts: Iterable[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _hash_sizes(dataset: Dataset, examples: Iterable[Example]) -> str | None:
-    """Returns a hash of file sizes, which differ between images of the same names."""
+def _hash_list(dataset: Dataset, examples: Sequence[Example]) -> str:
+    return _hash(dataset.template, map(_facts, examples))
+
+
+def _hash_files(
+    fact: Callable[[pathlib.Path], Any], dataset: Dataset, examples: Sequence[Example]
+) -> str | None:
     if dataset.folder is None:
         return None
     try:
-        return _hash("", (os.path.getsize(dataset.folder / one.image) for one in examples))
-    except (OSError, ValueError):
-        return None
-
-
-def _hash_contents(dataset: Dataset, examples: Iterable[Example]) -> str | None:
-    if dataset.folder is None:
-        return None
-    try:
-        return _hash("", (contents.identify(dataset.folder / one.image) for one in examples))
+        return _hash("", (fact(dataset.folder / one.image) for one in examples))
     except (OSError, ValueError):
         return None
 
