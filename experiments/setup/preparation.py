@@ -73,7 +73,7 @@ def prepare(run: Loaded) -> Prepared:
     identity = run.identity(run.plan.hashes)
     plan = plans.check_images(run.plan, run.config.data.on_bad_image == "skip")
     agreement.check_run(identity, plan.train, plan.tests)
-    run.placement.meet()
+    run.placement.connect_hosts()
     workdir.lock_workdir(run.folder, identity)
     with workdir.release_on_error(run.folder):
         prepared = with_tasks(run, plan, identity)

@@ -61,6 +61,14 @@ def explain(function: Callable[..., Any], *args: Any) -> int:
     Returns:
         The exit code: 130 or 143 after Ctrl-C or SIGTERM, 141 if the output pipe was closed.
     """
+    code, reason = _call(function, *args)
+    if code:
+        hosts.announce_exit(code, reason)
+    return code
+
+
+def _call(function: Callable[..., Any], *args: Any) -> tuple[int, str]:
+    """Returns the exit code and the message of `explain`."""
     try:
         code = function(*args)
         sys.stdout.flush()
@@ -80,28 +88,19 @@ def explain(function: Callable[..., Any], *args: Any) -> int:
             return _closed_output()
         raise
     except KeyboardInterrupt as stop:
-        words = str(stop) or "stopped"
-        print(words, file=sys.stderr)
-        hosts.ended(interrupts.exit_code(), words)
-        return interrupts.exit_code()
-    except Exception as error:
-        if hosts.count() == 1:
-            raise
-        hosts.await_reason()
-        traceback.print_exc()
-        hosts.ended(1, f"{type(error).__name__}: {error}".splitlines()[0])
-        return 1
-    return code or 0
+        message = str(stop) or "stopped"
+        print(message, file=sys.stderr)
+        return interrupts.exit_code(), message
+    return code or 0, ""
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str) -> tuple[int, str]:
     # Messages may quote long values of untrusted files.
     lines = escape_lines(message).split("\n")
     lines = [line if len(line) <= _LONGEST_LINE else _cut(line) for line in lines]
     message = "\n".join(lines)
     print(f"error: {message}", file=sys.stderr)
-    hosts.ended(USAGE_ERROR, message)
-    return USAGE_ERROR
+    return USAGE_ERROR, message
 
 
 def _cut(line: str) -> str:
@@ -115,10 +114,10 @@ def _where(error: OSError) -> str:
     return escape(" -> ".join(map(str, names)) + ": ") if names else ""
 
 
-def _closed_output() -> int:
+def _closed_output() -> tuple[int, str]:
     # Otherwise Python would flush the rest of the buffer at exit, and fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return CLOSED_OUTPUT
+    return CLOSED_OUTPUT, "its output was closed"
 
 
 def make_parser(module: str, description: str | None) -> "argparse.ArgumentParser":
@@ -157,7 +156,14 @@ def run(module: str, name: str, argv: Sequence[str] | None, words: str = "stoppe
         words: message when the command is stopped without a step to finish.
     """
     interrupts.listen(words)
-    code = explain(lambda: getattr(importlib.import_module(module), name)(argv))
+    try:
+        code = explain(lambda: getattr(importlib.import_module(module), name)(argv))
+    except Exception as error:
+        if hosts.count() == 1:
+            raise
+        hosts.await_lost_host()
+        traceback.print_exc()
+        hosts.announce_exit(code := 1, f"{type(error).__name__}: {error}".splitlines()[0])
     if code or interrupts.was_interrupted():
         interrupts.exit_now(code)
     interrupts.stop_listening()

@@ -163,8 +163,8 @@ def print_line(words: str) -> None:
 def end(number: int, words: str) -> None:
     """Ends the process with the exit code of the signal; files are written atomically."""
     print_line(words)
-    if ending is not None:
-        ending(128 + number, words)
+    if before_exit is not None:
+        before_exit(128 + number, words)
     exit_now(128 + number)
 
 
@@ -195,5 +195,5 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 
 _listener: Listener | None = None
-# Called before a signal ends the process, with its exit code and words; see `hosts`.
-ending: Callable[[int, str], None] | None = None
+# Called before a signal ends the process, with its exit code and message; see `hosts`.
+before_exit: Callable[[int, str], None] | None = None

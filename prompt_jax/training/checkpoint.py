@@ -90,7 +90,7 @@ class Checkpoints:
                 failure = error
         if failure is not None:
             if not isinstance(failure, OSError):
-                hosts.await_reason()
+                hosts.await_lost_host()
             self._remove_unfinished()
             last = self._newest()
             where = "starts again" if last is None else f"resumes from step {last}, which is kept"

@@ -174,7 +174,7 @@ def run(
                 training.refuse_diverged(metrics["diverged"])
                 words = log.write(step, metrics)
             advance(step, words)
-            should_stop = stop is not None and hosts.stop_together(stop.requested)
+            should_stop = stop is not None and hosts.agree_to_stop(stop.requested)
             if saving and (step % saving.every == 0 or step == total or should_stop):
                 training.save(step)
             if should_stop:

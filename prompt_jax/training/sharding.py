@@ -109,7 +109,7 @@ class Placement:
             )
         return first // number, self.data // number
 
-    def meet(self) -> None:
+    def connect_hosts(self) -> None:
         """Connects the devices of all hosts along each axis; all call it at the same time.
 
         At the first exchange, XLA waits at most 30 s on CPUs, and hosts compile at different
@@ -117,7 +117,7 @@ class Placement:
         """
         if hosts.count() == 1:
             return
-        hosts.gather("meet", None)
+        hosts.gather("connect", None)
         ones = np.ones((self.data, self.model), np.float32)
         for axes in ((DATA, None), (None, MODEL), (DATA, MODEL)):
             total = jax.jit(jnp.sum, out_shardings=self.replicated)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tiny
 
+from data_pipelines import datasets
 from experiments.config.config import read
 from experiments.record import agreement
+from experiments.setup.batches import make_batches
 from prompt_jax.cli import connecting, hosts
 from prompt_jax.errors import PromptError
 from prompt_jax.training.sharding import Placement
@@ -40,14 +42,14 @@ class Store:
 @pytest.fixture
 def joined(monkeypatch):
     """Returns two hosts, which are threads; the first one belongs to this process."""
-    monkeypatch.setattr(hosts, "SECONDS_BETWEEN_BEATS", 0.01)
+    monkeypatch.setattr(hosts, "SECONDS_BETWEEN_HEARTBEATS", 0.01)
     store, made = Store(), {}
 
     def join(index):
-        made[index] = hosts.Several(store, index, 2)
+        made[index] = hosts.ProcessGroup(store, index, 2)
 
     together(lambda index: join(index))
-    monkeypatch.setattr(hosts, "_hosts", made[0])
+    monkeypatch.setattr(hosts, "_group", made[0])
     yield [made[0], made[1]]
     for one in made.values():
         one.finished = True
@@ -79,7 +81,7 @@ def test_hosts_stop_after_the_same_step(joined, asked_at):
     def train(index):
         for step in range(1, 1000):
             time.sleep((0.002, 0.005)[index])
-            if joined[index].stop_together(index == 1 and step >= asked_at):
+            if joined[index].agree_to_stop(index == 1 and step >= asked_at):
                 return step
         return None
 
@@ -109,8 +111,8 @@ def test_a_single_process_is_the_first_host():
     assert (hosts.index(), hosts.count(), hosts.is_first()) == (0, 1, True)
     assert hosts.gather("x", 3) == [3]
     assert hosts.from_first("x", lambda: 4) == 4
-    assert hosts.stop_together(True)
-    assert not hosts.stop_together(False)
+    assert hosts.agree_to_stop(True)
+    assert not hosts.agree_to_stop(False)
     hosts.check_same({"a": 1}, "")
     hosts.finish()
 
@@ -188,3 +190,24 @@ def test_a_host_reads_the_part_of_its_devices(monkeypatch, owners, share):
             _ = placement.share
     else:
         assert placement.share == share
+
+
+def test_the_hosts_of_a_run_read_different_images(tmp_path):
+    dataset = datasets.load("caltech101", tiny.save_caltech101(tmp_path))
+    config = read(tiny.small_config("coop", tmp_path))
+    features = np.arange(12, dtype=np.float32).reshape(1, 12, 1)
+    whole, *parts = (
+        make_batches(config, 32, "images", share=share) for share in ((0, 1), (0, 2), (1, 2))
+    )
+
+    def first(batches):
+        """The first batches for training, with cached features, of views and for testing."""
+        labels = np.arange(12, dtype=np.int32)
+        made = batches.train(dataset), batches.features(features, labels)
+        made += batches.views(dataset, 2), batches.test(dataset, dataset.test)
+        return [next(iter(each)) for each in made]
+
+    for batch, *halves in zip(*map(first, (whole, *parts)), strict=True):
+        for key, array in batch.items():
+            assert len(halves[0][key]) == len(array) // 2
+            np.testing.assert_array_equal(np.concatenate([half[key] for half in halves]), array)

@@ -194,7 +194,7 @@ def test_an_error_on_one_host_ends_all(folder, tmp_path):
     (code, _, err), (other_code, _, other_err) = end(hosts)
     assert (code, other_code) == (2, 2), err + other_err
     assert str(missing) in other_err
-    assert re.search(rf"error: host 1 \(.+\) ended: .*{missing}", err), err
+    assert re.search(rf"error: host 1 \(.+\): .*{missing}", err), err
 
 
 def test_an_unreachable_coordinator_is_named(folder, tmp_path):
@@ -210,7 +210,7 @@ def test_an_unreachable_coordinator_is_named(folder, tmp_path):
     # Host 0 waits for others that do not connect.
     [(code, _, err)] = end([tiny.command("-m", "experiments.main", *words, "--process_id=0")])
     assert code == 2
-    assert err.startswith(f"error: the hosts of 2 did not all connect to 127.0.0.1:{port} within 2")
+    assert err.startswith(f"error: not all hosts of 2 connected to 127.0.0.1:{port} within 2 s")
     assert len(err.splitlines()) == 1
 
 
