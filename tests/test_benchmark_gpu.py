@@ -124,7 +124,7 @@ def test_a_side_skipped_for_its_size_is_not_tried_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("code", "456", "another code (123, here 456)"),
         ("versions", {"jax": "1"}, "another versions (jax 0, here jax 1)"),
@@ -132,10 +132,10 @@ def test_a_side_skipped_for_its_size_is_not_tried_again(tmp_path):
         ("device", {"name": "L4", "cores": 1}, "another device (NVIDIA H200, 16 cores, here L4"),
     ],
 )
-def test_a_record_of_other_conditions_is_not_resumed(field, value, said, tmp_path):
+def test_a_record_of_other_conditions_is_not_resumed(field, value, message, tmp_path):
     record, file = make_record(tmp_path)
     before = file.read_bytes()
-    with pytest.raises(PromptError, match=re.escape(said)):
+    with pytest.raises(PromptError, match=re.escape(message)):
         records.resume(file, {**record, field: value}, counterpart=True)
     assert file.read_bytes() == before
 

@@ -288,14 +288,14 @@ def test_a_single_weight_file_assumes_openai_s_preprocessing(tmp_path):
     write(tmp_path, {"mean": HALF, "std": HALF})
     file = tmp_path / "weights.safetensors"
     file.touch()
-    said = loading.read_preprocessing(file, SIZE)
-    assert not said.alone and set(said.fields) == {"mean", "std", "middle"}
+    message = loading.read_preprocessing(file, SIZE)
+    assert not message.alone and set(message.fields) == {"mean", "std", "middle"}
     (tmp_path / OPEN_CLIP).unlink()
-    said = loading.read_preprocessing(file, SIZE)
-    prepared, [note] = resolve(said, {}, SIZE, "SETTING")
+    message = loading.read_preprocessing(file, SIZE)
+    prepared, [note] = resolve(message, {}, SIZE, "SETTING")
     assert prepared == CLIP
     assert note.startswith("assumed: images normalized with OpenAI's mean") and "SETTING" in note
-    assert resolve(said, choose("clip"), SIZE, "SETTING") == (CLIP, [])
+    assert resolve(message, choose("clip"), SIZE, "SETTING") == (CLIP, [])
     # The files of transformers beside it belong to the weights of config.json.
     write(tmp_path, processor={"image_mean": HALF})
     assert loading.read_preprocessing(file, SIZE).alone

@@ -222,9 +222,9 @@ def test_the_prefix_of_safetensors_is_removed(state, tmp_path):
 def test_any_prefix_is_removed(parts):
     names = ("visual.proj", "visual.conv1.weight", "text.proj", "logit_scale")
     prefix = "".join(parts)
-    cut, said = unwrapping.cut({prefix + name: name for name in names})
+    cut, notes = unwrapping.cut({prefix + name: name for name in names})
     assert cut == {name: name for name in names}
-    assert bool(said) == bool(prefix) and (not prefix or repr(prefix) in said)
+    assert bool(notes) == bool(prefix) and (not prefix or repr(prefix) in notes)
 
 
 @given(
@@ -266,6 +266,6 @@ def test_wrappers_are_removed_at_any_depth(before, inner, at):
     parts = names[0].split(".")
     wrapped = ".".join([*before, *parts[:at], *inner, *parts[at:]])
     others = [".".join([*before, name]) for name in names[1:]]
-    cut, said = unwrapping.cut(dict(zip((wrapped, *others), names, strict=True)))
+    cut, notes = unwrapping.cut(dict(zip((wrapped, *others), names, strict=True)))
     assert cut == {name: name for name in names}
-    assert all(repr(f"{each}.") in said for each in inner)
+    assert all(repr(f"{each}.") in notes for each in inner)

@@ -57,8 +57,8 @@ def test_zero_shot_over_all_classes(embedded):
 )
 def test_an_action_is_closer_to_its_paraphrase_than_to_its_reversal(embedded, action, other):
     config, frozen = embedded
-    said = [action, other, scenes.ACTIONS[action].reversal]
-    classes = tokenize_classes("a video of a cat {}.", said)
+    message = [action, other, scenes.ACTIONS[action].reversal]
+    classes = tokenize_classes("a video of a cat {}.", message)
     texts = normalize(jax.jit(encode_classes, static_argnums=0)(CLIP(config), frozen, classes))
     same, reversal = np.asarray(texts[1:] @ texts[0])
     assert same > reversal

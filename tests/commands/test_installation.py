@@ -81,15 +81,15 @@ def test_the_wheel_has_every_file_of_the_packages(wheel):
 
 @pytest.mark.slow
 def test_an_installed_package_predicts(python, image):
-    place, hint, said = run([python, "-c", INSTALLED], image.parent).splitlines()
+    place, hint, message = run([python, "-c", INSTALLED], image.parent).splitlines()
     assert Path(place).is_relative_to(python.parents[1])
     assert hint == "pip install 'prompt_jax[video]'"
-    assert said.startswith("image.png: ") and "cat" in said and "dog" in said
+    assert message.startswith("image.png: ") and "cat" in message and "dog" in message
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("prompt_jax.predict embedded image.png --classes cat,dog", "image.png: "),
         ("data_pipelines.check --help", "--root"),
@@ -97,8 +97,8 @@ def test_an_installed_package_predicts(python, image):
         ("experiments.results --help", "DIR"),
     ],
 )
-def test_installed_commands_start(words, said, python, image):
-    assert said in run([python, "-m", *words.split()], image.parent)
+def test_installed_commands_start(words, message, python, image):
+    assert message in run([python, "-m", *words.split()], image.parent)
 
 
 @pytest.mark.slow

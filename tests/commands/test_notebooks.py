@@ -169,7 +169,7 @@ TPU = {"jax": "0.7.2", "jaxlib": "0.7.2", "libtpu": "0.0.17"}
 
 
 @pytest.mark.parametrize(
-    ("runtime", "there", "said", "kept"),
+    ("runtime", "there", "message", "kept"),
     [
         ("COLAB_TPU_ADDR", TPU, "", ["jax==0.7.2", "jaxlib==0.7.2", "libtpu==0.0.17"]),
         ("TPU_ACCELERATOR_TYPE", TPU, "", ["jax==0.7.2", "jaxlib==0.7.2", "libtpu==0.0.17"]),
@@ -185,7 +185,7 @@ TPU = {"jax": "0.7.2", "jaxlib": "0.7.2", "libtpu": "0.0.17"}
     ],
 )
 def test_on_a_tpu_the_jax_and_libtpu_that_are_there_stay(
-    runtime, there, said, kept, asked, tmp_path, monkeypatch, capsys
+    runtime, there, message, kept, asked, tmp_path, monkeypatch, capsys
 ):
     found = [SimpleNamespace(name=name, version=version) for name, version in there.items()]
     monkeypatch.setattr(importlib.metadata, "distributions", lambda: found)
@@ -198,7 +198,7 @@ def test_on_a_tpu_the_jax_and_libtpu_that_are_there_stay(
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     wanted = [str(wheel), *kept] if kept else [f"{wheel}[tpu]"]
     assert asked == [[*pip, *wanted]]
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == message
 
 
 def test_compiled_programs_are_kept_between_cells(asked, tmp_path, monkeypatch):

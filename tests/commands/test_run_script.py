@@ -224,7 +224,7 @@ def test_continuous_integration_tests_the_oldest_and_the_newest_versions(ci_copy
 
 
 @pytest.mark.parametrize(
-    ("pythons", "failing", "said"),
+    ("pythons", "failing", "message"),
     [
         (["python3.11"], "none", "Python 3.13: NOT RUN"),
         (["python3.13"], "none", "Python 3.11: NOT RUN"),
@@ -236,10 +236,10 @@ def test_continuous_integration_tests_the_oldest_and_the_newest_versions(ci_copy
         ),
     ],
 )
-def test_continuous_integration_fails_if_a_version_is_missing(ci_copy, pythons, failing, said):
+def test_continuous_integration_fails_if_a_version_is_missing(ci_copy, pythons, failing, message):
     done = ci_copy(*pythons, failing=failing)
     assert done.returncode == 1
-    assert f".ci/run: {said}" in done.stderr
+    assert f".ci/run: {message}" in done.stderr
 
 
 def test_github_actions_install_the_required_pythons():

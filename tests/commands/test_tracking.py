@@ -53,17 +53,17 @@ def test_a_resumed_run_is_one_run_at_wandb(tmp_path, monkeypatch, capsys):
 
 
 def test_results_are_logged_at_the_end(monkeypatch, tmp_path):
-    told = {}
-    kept = SimpleNamespace(summary=told, finish=lambda: told.setdefault("closed", 1))
+    reported = {}
+    kept = SimpleNamespace(summary=reported, finish=lambda: reported.setdefault("closed", 1))
     monkeypatch.setitem(
         sys.modules, "wandb", SimpleNamespace(init=lambda **_: kept, Settings=lambda **_: None)
     )
     results = {"accuracy": {"base": 80.0}, "zero_shot": {"base": 70.0}, "h": 75.0}
     results |= {"top5": {}, "calibration_error": {"base": 4.0}}
     tracking.log_results("", identity_of(), tmp_path, results)
-    assert not told
+    assert not reported
     tracking.log_results("wandb", identity_of(), tmp_path, results)
-    assert told == {
+    assert reported == {
         "test/accuracy/base": 80.0,
         "test/zero_shot/base": 70.0,
         "test/calibration_error/base": 4.0,

@@ -38,8 +38,8 @@ def test_classes_without_a_split_are_divided_by_hashes_of_file_names(tmp_path):
                 one for one in names_in_order(dataset, name) if one in part
             ]
     assert dataset.split_source == automatic.RULE
-    nested, told = dataset.notes
-    assert "15 train, 6 val, 9 test; the run directory lists them in split….csv" in told
+    nested, reported = dataset.notes
+    assert "15 train, 6 val, 9 test; the run directory lists them in split….csv" in reported
     assert "pear contains the directory sub: their images count as 'pear'" in nested
     # Changing other files or classes moves at most one file across each border.
     (tmp_path / "red_apple/0.png").unlink()

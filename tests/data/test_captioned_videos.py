@@ -177,8 +177,8 @@ def test_lsmdc(tmp_path):
     )
     touch(home, f"UGLY/{train}.avi", "v/v_00.01.avi", "t/t_00.02.avi")
     dataset = datasets.load("lsmdc", home)
-    said = 'SOMEONE says "so what now?"'
-    assert captions_by_video(dataset.train) == {f"UGLY/{train}.avi": (said, said)}
+    caption = 'SOMEONE says "so what now?"'
+    assert captions_by_video(dataset.train) == {f"UGLY/{train}.avi": (caption, caption)}
     assert captions_by_video(dataset.test) == {"t/t_00.02.avi": ("He's off.",)}
     write(home, LSMDC16_annos_val__csv="id\ta caption\n")
     with pytest.raises(DataError, match=r"val.csv, line 1: .* has 2 fields; it must have 6"):

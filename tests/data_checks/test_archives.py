@@ -57,8 +57,8 @@ def damaged(kind):
             place = content.index(b"PK\x01\x02") + 24
             content[place : place + 4] = (10).to_bytes(4, "little")
             return "is damaged", bytes(content)
-    said, entry = HOSTILE[kind]
-    return said, zipped([*split, entry])
+    message, entry = HOSTILE[kind]
+    return message, zipped([*split, entry])
 
 
 DAMAGED = ("link", "device", "another", "bomb", "no archive", "cut", "encrypted", "changed")
@@ -68,11 +68,11 @@ DAMAGED = ("link", "device", "another", "bomb", "no archive", "cut", "encrypted"
 @pytest.mark.parametrize("kind", [*HOSTILE, *DAMAGED, "larger than it says"])
 def test_invalid_archives_are_rejected_and_write_nothing(tmp_path, kind):
     root = tmp_path / "root"
-    said, content = damaged(kind)
+    message, content = damaged(kind)
     (root / ".downloads").mkdir(parents=True)
     archive = root / ".downloads/caltech-101.zip"
     archive.write_bytes(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         download.install(archive, "caltech101", root)
     assert [path for path in root.rglob("*") if path.is_file()] == [archive]
     assert not (root / "caltech-101").exists() and not (root.parent / "evil.txt").exists()

@@ -307,6 +307,8 @@ def test_meaningless_names_are_noted(tmp_path, capsys, labels, kind):
     rows = [f"{i}.png,{one if i % 2 else other},{'train' if i < 2 else 'test'}" for i in range(4)]
     code, out, _ = command(capsys, "--root", write_csv(tmp_path, *rows), "--names", "csv")
     assert code == 0
-    told = f"note: all class names are {kind}, which mean nothing to the text tower: prompts read "
-    assert f"{told}'a photo of a {other}.'; give each class a descriptive name" in out
+    reported = (
+        f"note: all class names are {kind}, which mean nothing to the text tower: prompts read "
+    )
+    assert f"{reported}'a photo of a {other}.'; give each class a descriptive name" in out
     assert f'note: list.csv has no column "name", so its labels, which are {kind}' in out

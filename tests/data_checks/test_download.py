@@ -241,7 +241,7 @@ def test_a_failed_data_set_does_not_stop_the_others(hub, root, archived, capsys)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["caltech"], "unknown data set 'caltech'. Did you mean 'caltech101'"),
         (["imagenet"], "imagenet is not in zhengli97/prompt_learning_dataset; download it from"),
@@ -251,10 +251,10 @@ def test_a_failed_data_set_does_not_stop_the_others(hub, root, archived, capsys)
         ([" , "], "no data set is named"),
     ],
 )
-def test_unavailable_data_sets_are_reported(hub, root, archived, arguments, said, capsys):
+def test_unavailable_data_sets_are_reported(hub, root, archived, arguments, message, capsys):
     put(hub, archived)
     assert get(*arguments, "--root", root) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(root.rglob("*.zip"))
 
 
@@ -263,10 +263,10 @@ def test_an_unreachable_hub_is_reported(hub, root, archived, capsys, monkeypatch
     hub.down = True
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert get("caltech101", "--root", root) == 2
-    said = capsys.readouterr().err
-    assert "the Hugging Face repository" in said and "run the same command again" in said
-    assert f"fetch caltech-101.zip from https://huggingface.co/{ARCHIVES} on" in said
-    assert f"unpack them into {root / 'caltech-101'}" in said
+    message = capsys.readouterr().err
+    assert "the Hugging Face repository" in message and "run the same command again" in message
+    assert f"fetch caltech-101.zip from https://huggingface.co/{ARCHIVES} on" in message
+    assert f"unpack them into {root / 'caltech-101'}" in message
 
 
 def test_an_existing_directory_is_kept(hub, root, archived, capsys):

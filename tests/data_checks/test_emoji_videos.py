@@ -180,8 +180,8 @@ def masked(caption, action, objects):
     """Returns the caption without the names of its objects and the action of the first one."""
     name, *other = (CLASSES[label] for label in objects)
     phrases = [phrase.format(other="".join(other)) for phrase in ACTIONS[action].phrases]
-    said = max((phrase for phrase in phrases if phrase in caption), key=len)
-    return caption.replace(said, f"<{phrases.index(said)}>").replace(name, "<name>")
+    longest = max((phrase for phrase in phrases if phrase in caption), key=len)
+    return caption.replace(longest, f"<{phrases.index(longest)}>").replace(name, "<name>")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -219,9 +219,9 @@ def test_lists(name):
 def test_each_pair_of_object_and_action_occurs_in_one_test_video():
     dataset = datasets.load("emoji_clips")
     assert len(dataset.test) == 495
-    said = [(e.name, e.image.split("/")[1].split("+")[0]) for e in dataset.test]
-    assert len(set(said)) == 495
-    assert len({first for _, first in said}) == 50
+    pairs = [(e.name, e.image.split("/")[1].split("+")[0]) for e in dataset.test]
+    assert len(set(pairs)) == 495
+    assert len({first for _, first in pairs}) == 50
 
 
 def test_in_the_time_domain_every_video_has_its_reversal_and_equal_frame_means():

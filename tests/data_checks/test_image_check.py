@@ -148,11 +148,11 @@ def test_windows_paths_are_explained(tmp_path):
     rows = ["path,label,split", r"train\ant\1.jpg,ant,train", r"test\ant\2.jpg,bee,test"]
     (tmp_path / "list.csv").write_text("\n".join(rows))
     dataset = datasets.load("csv", tmp_path)
-    said = r"2 of their paths contain backslashes, as on Windows, e.g. train.ant.1.jpg; use /"
-    with pytest.raises(DataError, match=said) as error:
+    message = r"2 of their paths contain backslashes, as on Windows, e.g. train.ant.1.jpg; use /"
+    with pytest.raises(DataError, match=message) as error:
         readers.check_files(dataset, (*dataset.train, *dataset.test))
     assert "Complete the download" not in str(error.value)
-    assert any(re.search(said, problem) for problem in check.check("csv", tmp_path).problems)
+    assert any(re.search(message, problem) for problem in check.check("csv", tmp_path).problems)
     Image.new("RGB", (8, 8)).save(tmp_path / r"train\ant\1.jpg")  # a valid file name on this system
     readers.check_files(dataset, dataset.train)
 

@@ -44,9 +44,9 @@ def test_videos_and_captions_are_counted(tmp_path, capsys):
     ]
 
 
-def rows(said):
+def rows(message):
     """Returns lines with single spaces."""
-    return [" ".join(line.split()) for line in said.splitlines()]
+    return [" ".join(line.split()) for line in message.splitlines()]
 
 
 @pytest.mark.parametrize(("split", "left_out"), [("test", "d.mp4"), ("train", "b.mp4")])
@@ -62,23 +62,25 @@ def test_a_single_video_stops_a_run(tmp_path, capsys, split, left_out):
 def test_captions_shared_by_test_videos_are_reported(tmp_path, capsys):
     plan = plan_of(tmp_path, ROWS | {"e.mp4": ("An owl", "test"), "f.mp4": ("a cat", "train")})
     overview.show(plan, 16, True)
-    said = "note: test: captions shared by several videos: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
-    assert said in capsys.readouterr().out.splitlines()
+    message = "note: test: captions shared by several videos: 1, e.g. 'an owl' (c.mp4 and e.mp4)"
+    assert message in capsys.readouterr().out.splitlines()
 
 
 def test_copies_are_reported_and_stop_a_run_if_they_are_half_of_a_test_set(tmp_path, capsys):
     more = {"e.mp4": ("a pig", "test")}
     overview.show(plan_of(tmp_path, ROWS | more, {"c.mp4": "a.mp4"}), 16, True)
-    said = "note: videos copied from another split: 1, e.g. c.mp4 (same as a.mp4)"
-    assert said in capsys.readouterr().out.splitlines()
+    message = "note: videos copied from another split: 1, e.g. c.mp4 (same as a.mp4)"
+    assert message in capsys.readouterr().out.splitlines()
     with pytest.raises(DataError, match="videos copied from another split: 1.*remove one of each"):
         overview.show(plan_of(tmp_path, ROWS, {"c.mp4": "a.mp4"}), 16, True)
 
 
-@pytest.mark.parametrize(("split", "said"), [("train", "no training videos"), ("test", "no test")])
-def test_a_split_without_videos_is_named(tmp_path, split, said):
+@pytest.mark.parametrize(
+    ("split", "message"), [("train", "no training videos"), ("test", "no test")]
+)
+def test_a_split_without_videos_is_named(tmp_path, split, message):
     plan = plan_of(tmp_path, {clip: row for clip, row in ROWS.items() if row[1] != split})
-    with pytest.raises(PromptError, match=f"captions_csv has {said}.*its split is empty"):
+    with pytest.raises(PromptError, match=f"captions_csv has {message}.*its split is empty"):
         plans.refuse_empty(plan, True)
 
 

@@ -201,9 +201,11 @@ def test_a_failed_evaluation_does_not_stop_the_others(finished, copied, capsys):
     words = (copied / "own", copied / "coop-1", f"--config.data.root={finished.root}")
     names = "--config.data.names=caltech101,emoji_clips"
     assert call(*words, names, *QUICK, "--config.data.frames=2") == 2
-    said = capsys.readouterr()
-    assert f"{copied / 'own'} on caltech101: with these settings the method has prompts" in said.err
-    assert said.err.count("evaluations failed") == 1 and "2 of 4" in said.err
+    message = capsys.readouterr()
+    assert (
+        f"{copied / 'own'} on caltech101: with these settings the method has prompts" in message.err
+    )
+    assert message.err.count("evaluations failed") == 1 and "2 of 4" in message.err
     # An image method uses the mean over the frames of a video.
     assert set(read(copied / "coop-1/evaluations")) == {"caltech101", "emoji_clips"}
     assert not (copied / "own/evaluations").exists()
@@ -220,7 +222,7 @@ def test_a_model_without_a_training_record_is_tested_too(finished, copied, capsy
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((), "--config.data.names is required; name the test sets"),
         (("--config.data.names=nonsense",), "unknown data set 'nonsense'"),
@@ -232,10 +234,10 @@ def test_a_model_without_a_training_record_is_tested_too(finished, copied, capsy
         (("--config.data.names=caltech101", "--config.data.root=/none"), "/none"),
     ],
 )
-def test_user_errors_are_one_line(copied, words, said, capsys):
+def test_user_errors_are_one_line(copied, words, message, capsys):
     assert call(copied / "coop-1", *words, *QUICK) == 2
     error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error
+    assert message in error and "Traceback" not in error
     assert not (copied / "coop-1/evaluations").exists()
 
 

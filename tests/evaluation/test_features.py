@@ -73,8 +73,8 @@ def test_a_finished_run_is_drawn_and_left_unchanged(finished, tmp_path, capsys):
     out = tmp_path / "a.png"
     words = [str(finished), "--classes", "3", "--out", str(out)]
     assert explain(features.start, words) == 0
-    said = capsys.readouterr().out
-    assert "frozen CLIP: the nearest neighbor has the same class in " in said
+    output = capsys.readouterr().out
+    assert "frozen CLIP: the nearest neighbor has the same class in " in output
     with Image.open(out) as image:
         assert np.asarray(image).std() > 1
     assert "vop" in out.with_suffix(".svg").read_text()

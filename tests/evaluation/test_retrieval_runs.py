@@ -225,9 +225,11 @@ def test_long_captions_are_truncated_with_a_note(clip, tmp_path, capsys):
     config.epochs = 1
     config.batch_size = 132
     experiment.run(config, tmp_path)
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for role in ("training", "test"):
-        assert f"{role} captions are too long for the text tower and are truncated, e.g. " in said
+        assert (
+            f"{role} captions are too long for the text tower and are truncated, e.g. " in message
+        )
 
 
 def test_equal_captions_tie_at_any_position(clip, tmp_path):

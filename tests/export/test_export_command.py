@@ -47,8 +47,8 @@ def test_all_formats_give_the_logits_of_the_model(run, tmp_path, torch):
 
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(output / "model.onnx")
-    told = session.get_modelmeta().custom_metadata_map
-    assert Inputs(**json.loads(told["inputs"])).preprocessing == CLIP
+    reported = session.get_modelmeta().custom_metadata_map
+    assert Inputs(**json.loads(reported["inputs"])).preprocessing == CLIP
     batch = np.asarray(images).transpose(0, 3, 1, 2)
     assert largest_difference(session.run(["logits"], {"images": batch})[0], expected) <= 1e-4
 

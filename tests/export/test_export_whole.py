@@ -92,8 +92,8 @@ def kill(program, folder, number, seconds):
     assert int(process.stdout.readline()) == number
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
-    said, _ = process.communicate()
-    return int((said.split() or [number])[-1])
+    printed, _ = process.communicate()
+    return int((printed.split() or [number])[-1])
 
 
 @pytest.mark.parametrize("before", ["", _CANNOT_SWAP], ids=["exchanged", "renamed"])

@@ -133,8 +133,8 @@ def test_wrong_flags_are_explained(given, message):
 
 
 def test_without_a_scheduler_the_flags_are_required(monkeypatch):
-    said = connecting._explain("", ValueError("coordinator_address should be defined."))
-    assert said.startswith("--distributed: found no Slurm, Open MPI, GKE or TPU pod")
+    output = connecting._explain("", ValueError("coordinator_address should be defined."))
+    assert output.startswith("--distributed: found no Slurm, Open MPI, GKE or TPU pod")
 
 
 @pytest.mark.parametrize(

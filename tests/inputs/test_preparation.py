@@ -150,10 +150,10 @@ def test_an_unreadable_image_raises_or_is_reported():
     items = [PIXELS[0], "gone.png", PIXELS[1]]
     with pytest.raises(BadImage, match=r"gone\.png: no such file"):
         list(batching.in_batches(items, IMAGES, [4]))
-    told = []
-    [batch] = batching.in_batches(items, IMAGES, [4], told.append)
+    reported = []
+    [batch] = batching.in_batches(items, IMAGES, [4], reported.append)
     assert batch.places.tolist() == [0, 2]
-    assert [bad.image for bad in told] == ["gone.png"]
+    assert [bad.image for bad in reported] == ["gone.png"]
     assert list(batch.errors) == [1]
     np.testing.assert_array_equal(batch.images[1], prepared(PIXELS[1]))
 

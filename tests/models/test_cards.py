@@ -34,7 +34,7 @@ MODEL = Saved(
 
 
 @pytest.mark.parametrize(
-    ("told", "left_out"),
+    ("record", "left_out"),
     [
         ({"dataset": "caltech101", "note": "a and/or b, 1/2, 3 / 4, ~5"}, ()),
         ({"url": "https://example.org/a/b", "init_from": "hf:me/cats"}, ()),
@@ -52,12 +52,12 @@ MODEL = Saved(
         ({"made_of": "tests/fixtures"}, ("made_of",)),
     ],
 )
-def test_local_paths_are_removed(told, left_out, monkeypatch):
+def test_local_paths_are_removed(record, left_out, monkeypatch):
     monkeypatch.chdir(tiny.REPOSITORY)
-    kept, found = local_paths.remove_paths(told)
+    kept, found = local_paths.remove_paths(record)
     assert found == left_out
     if not left_out:
-        assert kept == told
+        assert kept == record
     text = json.dumps(kept)
     assert not any(word in text for word in ("/home", "x.csv", "results", "fixtures", "images"))
 
@@ -153,11 +153,11 @@ HOSTILE = (
 
 
 def test_untrusted_texts_are_not_markup():
-    told = dict.fromkeys(("dataset", "note", "features", "date", "seed"), HOSTILE)
+    record = dict.fromkeys(("dataset", "note", "features", "date", "seed"), HOSTILE)
     model = dataclasses.replace(
         MODEL,
         class_names=(HOSTILE, "sea_horse"),
-        trained=told | {"accuracy": {HOSTILE: 1.0}},
+        trained=record | {"accuracy": {HOSTILE: 1.0}},
         method="mine" + HOSTILE.replace(":", ""),
         backbone="embedded",
     )

@@ -196,6 +196,6 @@ def test_classes_without_images_are_reported():
     [(["1", "2"], "numbers"), (["n01440764", "n01443537"], "WordNet ids")],
 )
 def test_meaningless_names_are_reported(bare, names, kind):
-    said = f"all class names are {kind}, .*: prompts read 'a picture of {names[1]}'; give each"
-    with pytest.warns(UserWarning, match=said):
+    message = f"all class names are {kind}, .*: prompts read 'a picture of {names[1]}'; give each"
+    with pytest.warns(UserWarning, match=message):
         pj.fit("gda", bare, *images(), names, template="a picture of {}")

@@ -301,9 +301,9 @@ def test_an_unreadable_file_is_reported_and_skipped(bare, tmp_path):
     paths = [tmp_path / "bad.png", tmp_path / "good.png"]
     with pytest.raises(BadImage, match=r"bad\.png: not an image"):
         bare.predict(paths, NAMES)
-    told = []
-    found = bare.predict(paths, NAMES, on_error=told.append)
-    assert len(told) == 1 and found.labels[0] == -1 and np.isnan(found.probabilities[0]).all()
+    reported = []
+    found = bare.predict(paths, NAMES, on_error=reported.append)
+    assert len(reported) == 1 and found.labels[0] == -1 and np.isnan(found.probabilities[0]).all()
     assert found[0].error.startswith("not an image") and not found[0].classes
     np.testing.assert_array_equal(found.logits[0, 1], bare.predict(PIXELS[0], NAMES).logits[0, 0])
     assert "bad.png: not an image" in str(found)

@@ -247,5 +247,5 @@ def test_a_file_of_names_is_regular_and_of_limited_size(tmp_path, monkeypatch):
 def test_numbers_below_one_are_rejected(capsys, flag):
     with pytest.raises(SystemExit, match="2"):
         predict.start(["no-model", "a.png", "--format=csv", flag])
-    said = capsys.readouterr()
-    assert not said.out and f"argument {flag.split('=')[0]}: " in said.err
+    output = capsys.readouterr()
+    assert not output.out and f"argument {flag.split('=')[0]}: " in output.err

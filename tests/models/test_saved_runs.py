@@ -112,14 +112,14 @@ def test_the_files_of_a_run_on_images_reproduce_its_figures(clip, method, tmp_pa
     assert model.inputs == Inputs.of(32)
     assert (model.kind, model.task, model.method) == ("images", "classes", method)
     assert len(model.class_names) == 2 and model.template == "a photo of a {}."
-    told = model.trained
-    assert told["h"] == results["h"] and told["zero_shot"] == results["zero_shot"]
-    assert (told["dataset"], told["protocol"], told["shots"]) == (
+    reported = model.trained
+    assert reported["h"] == results["h"] and reported["zero_shot"] == results["zero_shot"]
+    assert (reported["dataset"], reported["protocol"], reported["shots"]) == (
         "emoji_scenes",
         config.protocol,
         2,
     )
-    assert told["git_commit"] == results["git_commit"] and "stand-in" in told["note"]
+    assert reported["git_commit"] == results["git_commit"] and "stand-in" in reported["note"]
 
 
 @pytest.mark.slow
@@ -266,7 +266,7 @@ def test_damaged_files_are_replaced(finished, earlier, capsys):
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"),
+    ("lost", "message"),
     [
         ("checkpoints", "has no checkpoint of the last step"),
         ("../clip", "clip"),
@@ -274,7 +274,7 @@ def test_damaged_files_are_replaced(finished, earlier, capsys):
         ("results.json", "holds no results.json of a finished run"),
     ],
 )
-def test_missing_requirements_of_completing_are_named(finished, lost, said, tmp_path, capsys):
+def test_missing_requirements_of_completing_are_named(finished, lost, message, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "all")
     run = tmp_path / "all/run"
     for name in FILES:
@@ -288,7 +288,7 @@ def test_missing_requirements_of_completing_are_named(finished, lost, said, tmp_
     target.unlink() if target.is_file() else shutil.rmtree(target)
     assert explain(complete.start, [str(run)]) == 2
     error = capsys.readouterr().err
-    assert f"{run} cannot be completed" in error and said in error
+    assert f"{run} cannot be completed" in error and message in error
     assert not any((run / name).exists() for name in FILES)
 
 

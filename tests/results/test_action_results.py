@@ -128,7 +128,7 @@ def test_fewer_splits_are_not_compared(tmp_path, keys):
 
 
 @pytest.mark.parametrize(
-    "changes, said",
+    "changes, message",
     [
         ({"backbone": "ViT-B/32"}, ""),
         ({"dataset": "clip_folder"}, ""),
@@ -138,12 +138,12 @@ def test_fewer_splits_are_not_compared(tmp_path, keys):
         ({"config": FRAMES | {"settings": {"depth": 6}}}, "vilt_clip: settings.depth=6, not 12"),
     ],
 )
-def test_incomparable_results_have_no_published_figure(tmp_path, changes, said):
+def test_incomparable_results_have_no_published_figure(tmp_path, changes, message):
     put_actions(tmp_path, **changes)
     table = only_table(tmp_path)
     assert not any(cell.published for one in table.rows for cell in one.cells.values())
-    assert table.settings_differences == ([said] if said else [])
-    assert any(said in line for line in wording.cautions(table)) or not said
+    assert table.settings_differences == ([message] if message else [])
+    assert any(message in line for line in wording.cautions(table)) or not message
 
 
 def test_images_and_videos_are_in_different_tables(tmp_path):

@@ -117,8 +117,8 @@ def test_unequal_numbers_of_seeds_are_reported(tmp_path):
     cell = row(table, "coop").cells["average", "base"]
     assert (cell.mean, cell.seeds, cell.most_seeds) == (pytest.approx((63 + 80.5) / 2), 2, 3)
     assert cell.deviation is None
-    said = [line for line in wording.remarks_on(table) if "numbers of seeds" in line]
-    assert len(said) == 1
+    message = [line for line in wording.remarks_on(table) if "numbers of seeds" in line]
+    assert len(message) == 1
     results.write(tmp_path)
     text = (tmp_path / "tables/base_to_novel.md").read_text()
     [average] = [line for line in text.splitlines() if line.startswith("| coop")][:1]

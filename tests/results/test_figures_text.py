@@ -76,9 +76,9 @@ def test_any_name_is_drawn(tmp_path_factory, name):
 def test_any_name_is_drawn_on_a_page(name):
     svg = curves.draw({name: [(1, 2.0)], f"{name}, too": [(1, 1.0)]}, "loss")
     root = ElementTree.fromstring(svg.replace("xlink:", ""))
-    said = {text.text for text in root.iter() if text.text and text.text.strip()}
+    message = {text.text for text in root.iter() if text.text and text.text.strip()}
     if len(name) < 20 and escape(name).split() == [name]:
-        assert {name, f"{name}, too"} <= {one.strip() for one in said}
+        assert {name, f"{name}, too"} <= {one.strip() for one in message}
 
 
 @given(anything, st.integers(5, 60))

@@ -289,8 +289,8 @@ def test_images_that_change_most_over_iterations_come_first():
 
 def test_runs_are_labeled_by_what_distinguishes_them():
     def run(method, seed=1, dataset="birds", shots=16, protocol="few_shot"):
-        told = {"seed": seed, "dataset": dataset, "shots": shots, "protocol": protocol}
-        return {"method": method, "accuracy": {"test": 50.0, "cars": 40.0}, **told}
+        reported = {"seed": seed, "dataset": dataset, "shots": shots, "protocol": protocol}
+        return {"method": method, "accuracy": {"test": 50.0, "cars": 40.0}, **reported}
 
     runs = [run("coop"), run("coop", 2), run("coop", 2, "cars"), run("gda"), run("vpt"), run("vpt")]
     runs += [run("maple"), run("maple", protocol="evaluation")]

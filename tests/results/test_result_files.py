@@ -119,8 +119,8 @@ def test_splits_of_tfds_are_reported_for_targets_too(tmp_path, capsys):
         },
     )
     for text in both_texts(tmp_path, capsys):
-        said = "TFDS's own splits, not the benchmark's (TFDS dtd:3.0.1)"
-        assert f"published figures: dtd: 1,880 test images, not 1,692, {said}." in text
+        message = "TFDS's own splits, not the benchmark's (TFDS dtd:3.0.1)"
+        assert f"published figures: dtd: 1,880 test images, not 1,692, {message}." in text
         assert "imagenet: " not in text
         assert "eurosat: " not in text
 
@@ -130,8 +130,8 @@ def test_another_backbone_is_reported_beside_published_figures(tmp_path, capsys,
     put(tmp_path, method="pro_mpt", dataset="imagenet", backbone=backbone)
     for text in both_texts(tmp_path, capsys):
         assert "76.03" in text
-        said = f"{published.BACKBONE}, 16 shots; measured: backbone {backbone}." in text
-        assert said == (backbone == "ViT-B/32")
+        message = f"{published.BACKBONE}, 16 shots; measured: backbone {backbone}." in text
+        assert message == (backbone == "ViT-B/32")
 
 
 def test_the_terminal_shows_every_target_that_fits(tmp_path, capsys):

@@ -215,8 +215,8 @@ def test_execution_fields_do_not_split_runs(tmp_path):
 def test_a_table_reports_which_methods_were_trained_on_cached_features(tmp_path):
     put(tmp_path, features="cached: 10 augmented views of each training image")
     put(tmp_path, method="maple")
-    (said,) = (line for line in wording.remarks_on(only_table(tmp_path)) if "cached" in line)
-    assert said.startswith("Training images of coop are cached: 10")
+    (message,) = (line for line in wording.remarks_on(only_table(tmp_path)) if "cached" in line)
+    assert message.startswith("Training images of coop are cached: 10")
 
 
 def test_a_table_says_which_predictions_depend_on_more_than_one_image(tmp_path, monkeypatch):
@@ -257,8 +257,8 @@ def test_backbones_and_scenes_are_in_different_tables(tmp_path):
     assert not remarks
     for table in tables:
         stand_in = table.backbone == "embedded" or bool(table.data)
-        said = any("stand-in" in line for line in wording.remarks_on(table))
-        assert said == stand_in
+        message = any("stand-in" in line for line in wording.remarks_on(table))
+        assert message == stand_in
 
 
 @pytest.mark.parametrize(

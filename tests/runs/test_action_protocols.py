@@ -3,7 +3,7 @@
 import importlib
 
 import pytest
-from test_action_lists import NAMES, lay, touch
+from test_action_lists import NAMES, touch, write_lists
 
 from data_pipelines import datasets, loader
 from data_pipelines.batches.options import ReadOptions
@@ -21,7 +21,7 @@ from prompt_jax.inputs.preparation import Inputs
 @pytest.fixture
 def root(tmp_path):
     """Returns HMDB-51 with four classes: two draws of one video each, a third of base classes."""
-    touch(tmp_path / "hmdb51", *lay(tmp_path, "hmdb51"))
+    touch(tmp_path / "hmdb51", *write_lists(tmp_path, "hmdb51"))
     return tmp_path
 
 

@@ -141,10 +141,12 @@ def without_times(results: dict) -> dict:
 @pytest.mark.parametrize("method", ["gda", "tip_adapter", "tip_adapter_f"])
 def test_selected_settings_are_recorded_and_printed(setting, method, capsys):
     chosen = run(setting, method, f"{method}-False")["chosen"]
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     assert "cross-validation over 6 shots in 3 folds" in chosen["by"]
     assert set(chosen["values"]) == ({"alpha"} if method == "gda" else {"alpha", "beta"})
-    assert f"{method}: alpha={chosen['values']['alpha']:g}" in said or "already finished" in said
+    assert (
+        f"{method}: alpha={chosen['values']['alpha']:g}" in message or "already finished" in message
+    )
     json.dumps(chosen, allow_nan=False)
 
 

@@ -27,12 +27,12 @@ def config_of(kind, name):
 @pytest.mark.parametrize(("kind", "name"), TABLES)
 def test_every_field_has_an_explanation(kind, name):
     config = config_of(kind, name)
-    said = fields.of_settings(building.find_method(read(config)).Settings)
-    said = {f"settings.{key}": text for key, text in said.items()}
-    said |= {key: field.help for key, field in FIELDS.items()}
+    message = fields.of_settings(building.find_method(read(config)).Settings)
+    message = {f"settings.{key}": text for key, text in message.items()}
+    message |= {key: field.help for key, field in FIELDS.items()}
     names = {*config, *(f"data.{key}" for key in config.data)} - GROUPS
     names |= {f"settings.{key}" for key in config.settings}
-    assert not {each for each in names if not said.get(each)}
+    assert not {each for each in names if not message.get(each)}
     assert fields.explain(read(config)).count("--config.") >= len(names)
 
 
@@ -46,9 +46,9 @@ def test_a_field_is_described_by_its_help_choices_range_and_unit():
 
 
 def test_an_inherited_setting_is_explained_in_full():
-    said = fields.of_settings(methods.get_encoders("a5").Settings)
-    assert said["pooling"].startswith("how frame features become a video feature.")
-    assert said["postfix"].endswith("vectors after all names (the paper).")
+    message = fields.of_settings(methods.get_encoders("a5").Settings)
+    assert message["pooling"].startswith("how frame features become a video feature.")
+    assert message["postfix"].endswith("vectors after all names (the paper).")
 
 
 @pytest.mark.parametrize("field", CHOICES)

@@ -121,8 +121,8 @@ def test_a_rewritten_clip_has_the_same_predictions(tmp_path):
 def test_every_use_of_a_run_prepares_images_as_in_the_run(squashed, root, tmp_path, capsys):
     folder = tmp_path / "run"
     results = experiment.run(config_of(squashed, root), folder)
-    said = "note: image preprocessing from open_clip_config.json: squashed to 32 × 32 (bilinear)"
-    assert said in capsys.readouterr().out
+    message = "note: image preprocessing from open_clip_config.json: squashed to 32 × 32 (bilinear)"
+    assert message in capsys.readouterr().out
     assert sum(note.startswith("image preprocessing") for note in results["data_notes"]) == 1
     assert results["preprocessing"] == {
         "mean": [0.5] * 3,
@@ -199,10 +199,10 @@ def test_predict_rotates_images_as_in_the_run(root, tmp_path, ignored, capsys):
 def test_a_bare_clip_is_prepared_by_its_files_or_by_settings(squashed, tmp_path, capsys):
     assert pj.load(squashed).inputs == Inputs.of(32, PREPARED)
     assert "note: " in capsys.readouterr().err
-    told = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    reported = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     plain = tiny.save_clip(tmp_path / "plain")
     assert pj.load(plain).inputs == Inputs.of(32)
-    assert pj.load(plain, prepare=told).inputs == Inputs.of(32, HALF)
+    assert pj.load(plain, prepare=reported).inputs == Inputs.of(32, HALF)
     assert pj.load(plain, prepare="half", frames=2).inputs.stats == "half"
     for wrong, words in (
         ("hlaf", "unknown stats 'hlaf'. Did you mean 'half'"),
@@ -235,10 +235,10 @@ def test_frames_of_videos_are_prepared_like_images(crop, stats):
     config.data.name, config.data.frames, config.data.crop = "emoji_clips", 2, crop
     config.data.stats, config.data.num_threads = stats, 0
     config.batch_size = config.eval_batch_size = 1
-    said = preprocessing.Declared(
+    message = preprocessing.Declared(
         {"mean": ((0.1, 0.2, 0.3), "a.json"), "std": ((0.5,) * 3, "a.json")}
     )
-    prepared, notes = building.preprocessing.resolve(read(config), said, 32)
+    prepared, notes = building.preprocessing.resolve(read(config), message, 32)
     clip = preparation.Frames([Image.new("RGB", (40, 60), (51, 102, 204))] * 3)
     examples = (Example("a", 0, "cat", ("a cat",)),)
     dataset = Dataset("emoji_clips", "{}", examples, (), examples, lambda _: clip, kind="videos")

@@ -33,8 +33,8 @@ def test_several_titled_data_sets_are_one_sweep_with_tables_by_title(tmp_path, c
     assert [str(path.relative_to(tmp_path / "out")) for path in folders] == [
         f"{name}/zero_shot/1shots-seed1" for name in ("birds", "cars")
     ]
-    said = capsys.readouterr().out
-    assert "test (birds): a, b" in said and "test (cars): a, b" in said
+    output = capsys.readouterr().out
+    assert "test (birds): a, b" in output and "test (cars): a, b" in output
     results.report(tmp_path / "out")
     table = (tmp_path / "out/tables/few_shot.md").read_text()
     assert "birds" in table and "cars" in table and "folder" not in table

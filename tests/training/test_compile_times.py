@@ -1,4 +1,4 @@
-"""Before the first step it is said which device it is compiled for, and how long that takes."""
+"""Before the first step, the device and the expected compile time are printed."""
 
 from types import SimpleNamespace
 
@@ -77,7 +77,7 @@ def test_a_training_announces_its_program_once_before_the_first_step(tmp_path, m
     clip = pj.load(tiny.save_clip(tmp_path / "clip"))
     images = np.zeros((4, 32, 32, 3), np.uint8)
     pj.fit("coop", clip, images, [0, 1, 0, 1], ["ant", "bee"], epochs=1)
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert asked == [("coop", clip.clip.config)]
-    assert said.count("compiling for TPU v5e: about 40 s") == 1
-    assert said.index("compiling") < said.index("training coop")
+    assert message.count("compiling for TPU v5e: about 40 s") == 1
+    assert message.index("compiling") < message.index("training coop")

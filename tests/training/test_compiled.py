@@ -41,8 +41,8 @@ def sizes(files):
 
 
 def test_complete_programs_are_cached(run):
-    said, whole = run()
-    assert said == "" and whole
+    output, whole = run()
+    assert output == "" and whole
     assert run() == ("", whole)
 
 
@@ -52,9 +52,9 @@ def test_truncated_programs_are_compiled_and_written_again(run, tmp_path, kept):
     assert len(whole) > 1
     for name, program in whole.items():
         (tmp_path / name).write_bytes(program[: int(kept * len(program))])
-    said, again = run((2,), (3,))
-    assert said.startswith(f"note: a compiled program in {tmp_path} is compiled again: ")
-    assert said.count("\n") == 1
+    output, again = run((2,), (3,))
+    assert output.startswith(f"note: a compiled program in {tmp_path} is compiled again: ")
+    assert output.count("\n") == 1
     assert {name: len(content) for name, content in again.items()} == sizes(whole)
     assert run((2,), (3,)) == ("", again)
 
@@ -64,18 +64,18 @@ def test_an_unreadable_program_is_compiled(run, tmp_path):
     for name in whole:
         (tmp_path / name).unlink()
         (tmp_path / name).mkdir()
-    said, _ = run()
-    assert said.startswith("note: a compiled program") and said.count("\n") == 1
+    output, _ = run()
+    assert output.startswith("note: a compiled program") and output.count("\n") == 1
 
 
 def test_an_unwritable_program_is_reported_and_no_part_of_it_is_left(run):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:
-        said, left = run((2,), (3,))
+        output, left = run((2,), (3,))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "is not cached: " in said and "File too large" in said and said.count("\n") == 1
+    assert "is not cached: " in output and "File too large" in output and output.count("\n") == 1
     assert not left
 
 

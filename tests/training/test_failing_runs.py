@@ -97,7 +97,7 @@ def test_the_first_diverged_step_is_named_for_any_logging_interval(start, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("said", "much"),
+    ("message", "much"),
     [
         (
             "INTERNAL: Error dispatching computation: Out of memory allocating 66935827536 bytes.",
@@ -106,9 +106,11 @@ def test_the_first_diverged_step_is_named_for_any_logging_interval(start, tmp_pa
         ("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 2500000000 bytes.", 2.5),
     ],
 )
-def test_insufficient_memory_names_the_settings_to_lower(start, tmp_path, monkeypatch, said, much):
+def test_insufficient_memory_names_the_settings_to_lower(
+    start, tmp_path, monkeypatch, message, much
+):
     def failing(*_):
-        raise jax.errors.JaxRuntimeError(said)
+        raise jax.errors.JaxRuntimeError(message)
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "make_step", lambda *_: failing)

@@ -123,11 +123,11 @@ def test_a_diverged_fit_names_the_checkpoint_before_it(clip, tmp_path, monkeypat
 
 
 def test_progress_is_shown_from_the_first_step(clip, tmp_path, monkeypatch):
-    told = []
+    reported = []
 
     class Bar:
         def __enter__(self):
-            return lambda done, words: told.append((done, words))
+            return lambda done, words: reported.append((done, words))
 
         def __exit__(self, *details):
             pass
@@ -135,5 +135,5 @@ def test_progress_is_shown_from_the_first_step(clip, tmp_path, monkeypatch):
     paths, labels = save(tmp_path / "data")
     monkeypatch.setattr(loop.progress, "bar", lambda title, total, start: Bar())
     pj.fit("coop", clip, paths, labels, NAMES, epochs=3, batch_size=4)
-    assert [done for done, _ in told] == list(range(1, 7))
-    assert told[-1][1].startswith("loss ")
+    assert [done for done, _ in reported] == list(range(1, 7))
+    assert reported[-1][1].startswith("loss ")

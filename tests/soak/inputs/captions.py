@@ -36,8 +36,8 @@ def _videos(folder: str) -> Files:
 
 
 def _make_msrvtt() -> list[Files]:
-    said = zip(IDS, TEXTS, strict=True)
-    captions = [{"video_id": clip, "caption": text, "sen_id": 1} for clip, text in said]
+    pairs = zip(IDS, TEXTS, strict=True)
+    captions = [{"video_id": clip, "caption": text, "sen_id": 1} for clip, text in pairs]
     lists = {
         "MSRVTT_data.json": json.dumps({"videos": [], "sentences": captions}),
         "MSRVTT_train.9k.csv": "\n".join(("video_id", *IDS[:2])),
