@@ -87,6 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "experiments.plan": {
         "experiments.cli",
         "experiments.config",
+        "experiments.configs",
         "experiments.machines",
         "experiments.main",
         "experiments.run",

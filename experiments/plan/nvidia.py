@@ -5,7 +5,9 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """A card, by XLA's own descriptions (openxla/xla, xla/backends/gpu/target_config/specs).
+    """A card, by XLA's own description (openxla/xla, xla/backends/gpu/target_config/specs).
+
+    The RTX 4090 is by its data sheet.
 
     Attributes:
         title: name for people.
@@ -15,6 +17,7 @@ class Card:
         memory, bandwidth, cache: bytes of main memory, bytes per second, bytes of the L2 cache.
         clock: GHz.
         shared: bytes of shared memory per core; a block may use 1 KiB less.
+        threads: threads per core.
     """
 
     title: str
@@ -26,6 +29,7 @@ class Card:
     cache: int
     clock: float
     shared: int
+    threads: int = 2048
 
     def describe(self) -> str:
         """Returns XLA's `GpuTargetConfigProto` of the card, as text."""
@@ -36,7 +40,7 @@ class Card:
               threads_per_warp: 32
               shared_memory_per_block: 49152
               shared_memory_per_core: {self.shared}
-              threads_per_core_limit: 2048
+              threads_per_core_limit: {self.threads}
               core_count: {self.cores}
               fpus_per_core: {self.fpus}
               block_dim_limit_x: 2147483647
@@ -73,6 +77,10 @@ CARDS: dict[str, Card] = {
     "h100": _H100,
     "h200": dataclasses.replace(
         _H100, title="H200 141 GB", memory=151_397_597_184, bandwidth=4_800_000_000_000
+    ),
+    "rtx4090": Card(
+        *("RTX 4090 24 GB", (8, 9), 128, 128, 25_757_220_864, 1_008_096_000_000),
+        *(75_497_472, 2.52, 102_400, 1536),
     ),
     "b200": Card(
         *("B200 180 GB", (10, 0), 148, 128, 191_514_411_008, 7_672_320_000_000),

@@ -2,7 +2,7 @@
 
 from experiments.config.config import Config
 from experiments.plan.compiling import Compiled
-from experiments.plan.roofline import ASSUMPTIONS, estimate
+from experiments.plan.costs import ASSUMPTIONS, estimate
 from experiments.plan.targets import Target
 
 __all__ = ["ASSUMPTIONS", "describe", "title"]

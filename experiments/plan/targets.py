@@ -69,6 +69,7 @@ CHIPS: dict[str, Chip] = {
     "a100-80gb": _gpu("a100-80gb", machines.BY_NAME["A100 80GB"], 300),
     "h100": _gpu("h100", machines.BY_NAME["H100"], 450),
     "h200": _gpu("h200", machines.BY_NAME["H200"], 450),
+    "rtx4090": _gpu("rtx4090", machines.BY_NAME["RTX 4090"], 32),
     "b200": _gpu("b200", machines.BY_NAME["B200"], 900),
     "cpu": Chip("CPU", "cpu", 0.0, 0.0, 0.0, {}),
 }
@@ -189,7 +190,7 @@ def parse(text: str) -> Target:
 
 EXAMPLES = (
     *("v5e:1x1", "v5e:2x2", "v5e:4x4", "v5e-8", "v6e:2x4", "v5p:2x2x1", "v4:2x2x1"),
-    *("a100-40gb", "a100-80gb", "h100", "h100:8", "h200", "b200", "cpu:8"),
+    *("a100-40gb", "a100-80gb", "h100", "h100:8", "h200", "b200", "rtx4090", "cpu:8"),
 )
 
 

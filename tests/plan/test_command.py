@@ -7,8 +7,8 @@ import tiny
 
 from experiments.config.config import Config
 from experiments.plan import __main__ as command
-from experiments.plan import report, roofline, targets
-from experiments.plan.costs import Costs
+from experiments.plan import report, targets
+from experiments.plan.costs import Costs, estimate
 from prompt_jax.errors import PromptError
 
 COOP = "--config=experiments/configs/images/method.py:coop"
@@ -89,7 +89,7 @@ def test_the_estimate_is_the_slower_of_products_and_memory():
     costs = Costs(bytes=819e9)
     costs.flops.update({"bf16": int(2 * 197e12), "f32": int(197e12)})
     costs.collectives["all-reduce", 4] = int(200e9)
-    found = roofline.estimate(costs, chip)
+    found = estimate(costs, chip)
     assert found is not None
     assert found.products == pytest.approx(8.0) and found.memory == pytest.approx(1.0)
     assert found.collectives == pytest.approx(1.5) and found.bound == "products"

@@ -32,7 +32,7 @@ def test_a_name_gives_the_devices(text, devices, shape):
     ("text", "message"),
     [
         ("v5", "unknown target 'v5'.*Available: .*v5e:4x4"),
-        ("rtx4090", "unknown target 'rtx4090'.*h100"),
+        ("rtx3090", "unknown target 'rtx3090'.*rtx4090"),
         ("v5e:", "unknown target"),
         ("", "unknown target"),
         ("v5e:4", "has 2 sizes, e.g. v5e:2x2"),
