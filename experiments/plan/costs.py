@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.plan.hlo import Array, Computation, Instruction, Program
-from experiments.plan.targets import Chip
+from experiments.plan.targets import Target
 
 COLLECTIVES = (
     "all-reduce",
@@ -267,13 +267,14 @@ class Estimate(NamedTuple):
         return max(self._fields, key=lambda name: getattr(self, name))
 
 
-def estimate(costs: Costs, chip: Chip) -> Estimate | None:
-    """Returns the roofline's estimate; None for a chip whose peak rates are not known."""
+def estimate(costs: Costs, target: Target) -> Estimate | None:
+    """Returns the roofline's estimate; None for a target whose peak rates are not known."""
+    chip = target.chip
     if not chip.peaks:
         return None
     products = sum(number / chip.peaks[kind] for kind, number in costs.flops.items())
     sent = sum(_sent(kind, size) * moved for (kind, size), moved in costs.collectives.items())
-    return Estimate(products, costs.bytes / chip.bandwidth, sent / chip.link)
+    return Estimate(products, costs.bytes / chip.bandwidth, sent / target.link)
 
 
 def _sent(kind: str, size: int) -> float:

@@ -39,7 +39,7 @@ def describe(name: str, compiled: Compiled, target: Target) -> str:
     lines.append(
         f"  compiled in {compiled.seconds:.1f} s, traced in {compiled.trace_seconds:.1f} s"
     )
-    if found := estimate(costs, target.chip):
+    if found := estimate(costs, target):
         rate = f", {compiled.images / found.seconds:,.0f} images/s" if compiled.images else ""
         lines.append(
             f"  at best {1000 * found.seconds:,.2f} ms{rate}, limited by {found.bound} (estimate)"

@@ -111,7 +111,7 @@ def plan(row: Row) -> dict[str, Any]:
 def figures(compiled: Compiled, target: targets.Target) -> dict[str, Any]:
     """Returns the figures of a program as JSON."""
     counted = compiled.costs
-    estimated = costs.estimate(compiled.costs, target.chip)
+    estimated = costs.estimate(compiled.costs, target)
     collectives: dict[str, int] = {}
     for (kind, _), moved in counted.collectives.items():
         collectives[kind] = collectives.get(kind, 0) + moved

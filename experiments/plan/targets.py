@@ -15,6 +15,7 @@ from prompt_jax.errors import PromptError, installing, unknown
 # JAX preallocates this share of a GPU's memory.
 _GPU_SHARE = 0.75
 GPUS_PER_HOST = 8
+_NETWORK = 50e9  # bytes per second and GPU: InfiniBand with 400 Gbit/s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +100,12 @@ class Target:
         if self.chip.platform == "cpu":
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / self.devices
         return self.chip.memory
+
+    @property
+    def link(self) -> float:
+        """Returns the bytes per second that a device sends to the others."""
+        several_hosts = self.chip.platform == "cuda" and self.devices > GPUS_PER_HOST
+        return min(self.chip.link, _NETWORK) if several_hosts else self.chip.link
 
     @property
     def environment(self) -> dict[str, str]:

@@ -85,11 +85,10 @@ def test_the_number_of_classes_is_that_of_the_data_set():
 
 
 def test_the_estimate_is_the_slower_of_products_and_memory():
-    chip = targets.parse("v5e").chip
     costs = Costs(bytes=819e9)
     costs.flops.update({"bf16": int(2 * 197e12), "f32": int(197e12)})
     costs.collectives["all-reduce", 4] = int(200e9)
-    found = estimate(costs, chip)
+    found = estimate(costs, targets.parse("v5e"))
     assert found is not None
     assert found.products == pytest.approx(8.0) and found.memory == pytest.approx(1.0)
     assert found.collectives == pytest.approx(1.5) and found.bound == "products"

@@ -65,6 +65,12 @@ def test_a_missing_compiler_is_named_with_its_command(monkeypatch, text, module)
     targets.check_compiler(targets.parse("cpu:2"))
 
 
+def test_gpus_of_several_hosts_share_a_network():
+    assert targets.parse("h100:8").link == 450e9
+    assert targets.parse("h100:16").link == 50e9
+    assert targets.parse("v5e:16x16").link == 200e9
+
+
 def test_a_card_is_described_in_xla_s_format():
     text = targets.nvidia.CARDS["b200"].describe()
     assert "cuda_compute_capability { major: 10 minor: 0 }" in text
