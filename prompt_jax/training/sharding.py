@@ -163,18 +163,19 @@ class Placement:
     def of_frozen(self, frozen: Frozen) -> Any:
         """Returns the sharding of each weight, a tree like `frozen`.
 
-        With `shard_frozen`, the last axis of each matrix that the devices divide is split.
+        With `shard_frozen`, kernels and the table of token embeddings are split, along their last
+        axis that the devices divide.
         """
         axis = MODEL if self.model > 1 else DATA
 
-        def choose(x: Any) -> NamedSharding:
-            if self.shard_frozen and x.ndim > 1:
+        def choose(path: Any, x: Any) -> NamedSharding:
+            if self.shard_frozen and path[-1].key in ("kernel", "token_embedding"):
                 for number in reversed(range(x.ndim)):
                     if x.shape[number] % size(self.mesh, axis) == 0:
                         return self._along(*(None,) * number, axis)
             return self.replicated
 
-        return jax.tree.map(choose, frozen)
+        return jax.tree.map_with_path(choose, frozen)
 
     def of_task(self, task: Task) -> Any:
         """Returns the sharding of each array, a tree like `task`.

@@ -46,7 +46,7 @@ class Program:
 
     A case has "method"; "meshes"; "on": "images", "videos", "features", "frames" or "pairs"; and
     may have "run", a function of this class; "classes", their number; "settings"; "memory", bytes
-    for the backward pass; "shard_frozen".
+    for the backward pass; "shard_frozen"; "mixed", whether labels are probabilities.
     """
 
     def __init__(self, case: dict[str, Any], mesh: str, devices: list[jax.Device]):
@@ -86,6 +86,9 @@ class Program:
         }
         image = rng.normal(size=(BATCH, *shapes[on])).astype(np.float32)
         label = rng.integers(0, self.classes, BATCH).astype(np.int32)
+        if self.case.get("mixed"):
+            targets = rng.dirichlet(np.ones(self.classes), BATCH).astype(np.float32)
+            return {"image": image, "label": label, "targets": targets}
         if on != "pairs":
             return {"image": image, "label": label}
         slots = methods.get_encoders(self.case["method"]).text_prompts(self.settings)

@@ -228,6 +228,7 @@ CASES: dict[str, dict[str, Any]] = {
         "settings": {"class_specific": True, "name_position": "middle"},
         "meshes": BOTH,
     },
+    "mixed": {"method": "vilt_clip", "on": "videos", "mixed": True, "meshes": BOTH},
     "chunks": {"method": "cocoop", "on": "images", "memory": 2**16, "meshes": BOTH},
     "fewer classes than devices": {
         "method": "coop",
@@ -256,7 +257,7 @@ def compare(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, A
     process = tiny.command(
         "-m", "tests.helpers.meshes", *map(json.dumps, cases.values()), XLA_FLAGS=flags
     )
-    output, errors = process.communicate(timeout=900)
+    output, errors = process.communicate(timeout=1800)
     assert process.returncode == 0, errors
     found = dict(zip(cases, map(json.loads, output.splitlines()), strict=True))
     assert not [each["error"] for each in found.values() if "error" in each]
