@@ -319,7 +319,7 @@ def test_a_step_gathers_neither_images_nor_class_features(compared, name):
 @pytest.mark.parametrize("name", SPLIT)
 def test_split_weights_are_gathered_by_the_layers_that_use_them(compared, name):
     for mesh, parts in {"data:8": 8, "data:4,model:2": 2}.items():
-        assert compared[name][mesh]["weights"] == pytest.approx(1 / parts, rel=0.01)
+        assert compared[name][mesh]["weights"] == pytest.approx(1 / parts, rel=0.02)
         kernel = [tiny.CONFIG.text_width, 3 * tiny.CONFIG.text_width]
         assert kernel in compared[name][mesh]["gathered"]
         tokens = 1 + tiny.CONFIG.patches  # rows of the position embedding
