@@ -62,8 +62,8 @@ class Row(NamedTuple):
     def question(self) -> Question:
         """Returns what to compile."""
         config = read(recipes.get_config(self.method))
-        config = replace(config, backbone=self.backbone, dtype="bfloat16", batch_size=self.batch)
-        config = replace(config, mesh=self.mesh)
+        config = replace(config, backbone=self.backbone, dtype="bfloat16", mesh=self.mesh)
+        config = replace(config, batch_size=self.batch, eval_batch_size=self.batch)
         sizes = VARIANTS[self.backbone]
         return Question(config, sizes, self.target, self.classes, "training step")
 
@@ -72,7 +72,7 @@ MACHINES = ("v5e-8", "v6e-8", "v5p-8", "a100-40gb", "h100")
 LARGE = ("ViT-L/14", "ViT-L/14@336px", "ViT-H-14", "ViT-g-14")
 TABLES: dict[str, tuple[Row, ...]] = {
     "machines": tuple(
-        Row(method, target, batch=256 if target.startswith("v") else 32, search=method == "pro_mpt")
+        Row(method, target, batch=256 if target.startswith("v") else 32)
         for target in MACHINES
         for method in ("coop", "cocoop", "maple", "pro_mpt")
     ),
@@ -85,6 +85,11 @@ TABLES: dict[str, tuple[Row, ...]] = {
         Row(method, target, backbone=backbone, batch=8 if target == "h100" else 32)
         for backbone in LARGE
         for target in ("h100", "v5p-8")
+        for method in ("coop", "pro_mpt")
+    ),
+    "largest": tuple(
+        Row(method, target, batch=8, search=True)
+        for target in ("v5e", "h100")
         for method in ("coop", "pro_mpt")
     ),
     "24 GB": (Row("promptsrc", "rtx4090", 1000, 4, "ViT-L/14"),),
