@@ -10,6 +10,7 @@ from data_pipelines.examples import Example
 from experiments.record.files import confusions, predictions
 from experiments.run import experiment
 from prompt_jax import methods
+from prompt_jax.clip import CLIP
 from prompt_jax.evaluation import evaluate, reliability
 from prompt_jax.evaluation.evaluate import TopClasses
 from prompt_jax.text import class_names
@@ -22,7 +23,8 @@ def evaluate_logits(scores, labels, views=1, size=2):
     method = methods.Method(
         object, None, lambda p, q, task, x: methods.Output(jnp.moveaxis(x, 1, 0))
     )
-    task = methods.Task({}, None, jnp.arange(scores.shape[-1]), None, clip=None, settings=None)
+    trained, clip = jnp.arange(scores.shape[-1]), CLIP(tiny.CONFIG)
+    task = methods.Task({}, None, trained, None, clip=clip, settings=None)
     rows = np.moveaxis(scores, 0, 1).astype(np.float32)
     batches = [
         {"image": jnp.asarray(rows[start : start + size]), "label": labels[start : start + size]}
