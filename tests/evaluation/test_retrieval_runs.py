@@ -23,7 +23,7 @@ from experiments.record import runs
 from experiments.record.files.ranks import ranks_file
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run import experiment, parallel, sweep
-from experiments.setup import batches
+from experiments.setup import batches, shots
 from prompt_jax import methods
 from prompt_jax.clip import tokenizer
 from prompt_jax.clip.captions import tokenize_captions
@@ -129,7 +129,7 @@ def test_a_batch_has_a_caption_of_each_video_and_resumes_at_its_position(clip):
     tokens = tokenize_captions(captions)
 
     def start():
-        return batches.PairBatches(making, dataset, tokens, devices=1)
+        return shots.PairBatches(making, dataset, tokens, devices=1)
 
     whole = list(itertools.islice(start(), 3))
     videos = list(itertools.islice(making.train(dataset), 3))
