@@ -17,6 +17,8 @@ from prompt_jax.errors import check_type, unknown
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models.saved_fields import DTYPES
 
+LAYERS = ("auto", "scan", "unrolled")
+
 _NUMBERS = "numbers, e.g. 0.002,0.004"
 
 
@@ -68,6 +70,14 @@ class Config:
         "split the backbone's weights over the devices, along model, or data if there is no model",
         role="free",
         since="2026-12-01",
+    )
+    layers: str = field(
+        "auto",
+        "whether the towers' layers are compiled once as a loop (scan) or each by itself; auto: "
+        "scan on accelerators, unrolled on a CPU",
+        choices=LAYERS,
+        since="2026-12-01",
+        role="free",
     )
     protocol: str = field(
         "base_to_novel",

@@ -11,6 +11,7 @@ import jax
 
 from experiments.setup.preparation import Prepared
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.clip.layers import Layer
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Prompts
 
@@ -40,18 +41,17 @@ class RecordingCLIP(CLIP):
     on_attention: Callable[[jax.Array], None] = lambda _: None
     on_features: Callable[[jax.Array], None] = lambda _: None
 
-    def image_block(
+    def run_image_layer(
         self,
-        frozen: Frozen,
-        layer: int,
+        layer: Layer,
         tokens: jax.Array,
         queries: int | None = None,
         prompts: jax.Array | None = None,
     ) -> jax.Array:
-        """Records the attention of the last block; see `CLIP.image_block`."""
-        if layer == self.config.image_layers - 1:
-            self.on_attention(self.class_attention(frozen, layer, tokens))
-        return super().image_block(frozen, layer, tokens, queries, prompts)
+        """Records the attention of the last block; see `CLIP.run_image_layer`."""
+        if layer.last:
+            self.on_attention(self.class_attention(layer, tokens))
+        return super().run_image_layer(layer, tokens, queries, prompts)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Records the features; see `CLIP.image_head`."""
@@ -77,6 +77,7 @@ def record_passes(
     features: list[jax.Array] = []
     task = run.tests[key][0]
     fields = {field.name: getattr(task.clip, field.name) for field in dataclasses.fields(task.clip)}
+    fields |= {"scan_layers": False}  # a loop would record tracers
     clip = RecordingCLIP(**fields, on_attention=attention.append, on_features=features.append)
     task = dataclasses.replace(task, clip=clip)
     prepared = compiled(run.method.prepare)(prompts, run.tests[key][0])

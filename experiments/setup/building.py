@@ -21,6 +21,7 @@ from prompt_jax import methods
 from prompt_jax.cli import hosts
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
+from prompt_jax.clip.layers import scans, stack_layers
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.mesh import parse_mesh, read_axes
@@ -226,9 +227,9 @@ def build_backbone(config: Config, activation: str | None = None) -> Backbone:
     """
     sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)
     fingerprint = loading.fingerprint(sizes, frozen)
-    arrays = jax.tree.map(jnp.asarray, frozen)
-    declared = loading.read_preprocessing(config.backbone, sizes.image_size)
     clip = make_clip(config, sizes, make_placement(config).mesh)
+    arrays = jax.tree.map(jnp.asarray, stack_layers(frozen) if clip.scan_layers else frozen)
+    declared = loading.read_preprocessing(config.backbone, sizes.image_size)
     return Backbone(clip, arrays, fingerprint, assumed, declared)
 
 
@@ -238,10 +239,11 @@ def _least(budgets: Sequence[int | None]) -> int | None:
 
 
 def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
-    """Returns a CLIP of these sizes with the precision and memory of the config."""
+    """Returns a CLIP of these sizes with the precision, memory and layers of the config."""
     memory = math.ceil(config.memory_gb * 1e9) or _least(hosts.gather("memory", default_budget()))
     dtype = jnp.dtype(config.dtype)
-    return CLIP(sizes, dtype, memory, mesh, config.precision, config.shard_frozen)
+    scan = scans(jax.default_backend()) if config.layers == "auto" else config.layers == "scan"
+    return CLIP(sizes, dtype, memory, mesh, config.precision, config.shard_frozen, scan)
 
 
 def make_placement(config: Config) -> Placement:

@@ -1,15 +1,13 @@
 """The pre-norm transformer block of both towers."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
-
-from prompt_jax.mesh import replicate
 
 LAYER_NORM_EPSILON = 1e-5
 LAYERS = ("down", "up")  # of an adapter
@@ -199,39 +197,3 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Returns the tokens after the block with plain self-attention, float[..., S, d]."""
         return self.look(x, *self.key_value(x), mask)
-
-
-class Layer(NamedTuple):
-    """A tower's block with the parameters of one layer; all layers share one trace.
-
-    Layers are not scanned: on a CPU `jax.lax.scan` copies each layer's weights out of their stack
-    in every step (measurements in docs/performance.md).
-    """
-
-    block: Block
-    params: Any
-
-    def query(self, x: jax.Array) -> jax.Array:
-        """Calls `Block.query` with this layer's parameters."""
-        return _run(self.block, "query", self.params, x)
-
-    def key_value(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Calls `Block.key_value` with this layer's parameters."""
-        return _run(self.block, "key_value", self.params, x)
-
-    def look(
-        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
-    ) -> jax.Array:
-        """Calls `Block.look` with this layer's parameters."""
-        return _run(self.block, "look", self.params, x, key, value, mask)
-
-
-# Recomputing everything except matrix products is cheap and saves much memory.
-@functools.partial(jax.jit, static_argnums=(0, 1))
-@functools.partial(
-    jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable, static_argnums=(0, 1)
-)
-def _run(block, step, params, *tokens):
-    # Inside of the checkpoint, so that the backward pass gathers them again.
-    params = replicate(block.split_over, params)
-    return block.apply({"params": params}, *tokens, method=step)

@@ -28,6 +28,7 @@ from prompt_jax.clip.checkpoints.layouts import (
 from prompt_jax.clip.checkpoints.open_clip_config import openai_config, read_open_clip
 from prompt_jax.clip.checkpoints.state_dicts import SUFFIXES, read_json, read_with_notes
 from prompt_jax.clip.config import VARIANTS, VOCABULARY, CLIPConfig
+from prompt_jax.clip.layers import unstack_layers
 from prompt_jax.clip.vocabulary import vocabulary_files
 from prompt_jax.errors import PromptError, unknown
 
@@ -135,7 +136,7 @@ def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Dec
 def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:
     """Returns a short hash of architecture and parameters; prompts belong to one backbone."""
     digest = hashlib.sha256(repr(config).encode())
-    for path, array in jax.tree.leaves_with_path(frozen):
+    for path, array in jax.tree.leaves_with_path(unstack_layers(frozen)):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

@@ -1,16 +1,20 @@
 """A frozen CLIP as pure functions of its parameters."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from prompt_jax.clip.blocks import Layer, attention_weights, put_before
+from prompt_jax.clip.blocks import attention_weights, put_before
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower
+from prompt_jax.clip.layers import Layer, Layers
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError, unknown
@@ -42,6 +46,8 @@ class CLIP:
             float32 on every device. "high" and "default" are faster on accelerators and round
             their inputs: to TF32 on an NVIDIA GPU, to bfloat16 on a TPU, where "high" compensates
             with three passes (`jax.lax.Precision`). On a CPU all three are the same.
+        scan_layers: whether similar layers are compiled once, as a loop; see `layers.Layers`. Both
+            forms compute the same values.
     """
 
     config: CLIPConfig
@@ -50,6 +56,7 @@ class CLIP:
     mesh: Mesh | None = None
     precision: str = "highest"
     shard_frozen: bool = False
+    scan_layers: bool = False
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
@@ -88,21 +95,24 @@ class CLIP:
         """Returns the class token before `ln_pre`, float32[d_v], the same for all images."""
         return frozen["image"]["class_embedding"] + frozen["image"]["position_embedding"][0]
 
-    def image_block(
+    def image_layers(self, frozen: Frozen) -> Layers:
+        """Returns the layers of the image tower."""
+        block = self._image.make_block(parent=None, split_over=self._split_over)
+        return Layers(block, frozen["image"], self.config.image_layers, self.scan_layers)
+
+    def run_image_layer(
         self,
-        frozen: Frozen,
-        layer: int,
+        layer: Layer,
         tokens: jax.Array,
         queries: int | None = None,
         prompts: jax.Array | None = None,
     ) -> jax.Array:
-        """Computes the tokens after block `layer`.
+        """Computes the tokens after a layer of the image tower.
 
         Args:
-            frozen: parameters.
-            layer: index from 0.
+            layer: one of `image_layers`.
             tokens: float[..., S, d_v]. Tokens with the same leading indices attend to each other.
-            queries: number of leading tokens to return; None for all, and after the last block for
+            queries: number of leading tokens to return; None for all, and after the last layer for
                 the class token alone, the only one that is read. The other tokens are only
                 attended to, for example prompts that the next layer overwrites.
             prompts: float[..., a, d_v] or None: attended to in this layer only. They may have fewer
@@ -111,16 +121,16 @@ class CLIP:
         Returns:
             float[..., queries or S, d_v].
         """
-        c, here = self.config, self._layer(self._image, frozen["image"], layer)
-        if queries is None and layer == c.image_layers - 1:
+        c = self.config
+        if queries is None and layer.last:
             queries = 1
 
         def look(tokens, prompts):
-            key, value = here.key_value(tokens)
+            key, value = layer.key_value(tokens)
             if prompts is not None:
-                first = here.key_value(prompts)
+                first = layer.key_value(prompts)
                 key, value = put_before(first[0], key), put_before(first[1], value)
-            return here.look(tokens[..., :queries, :], key, value)
+            return layer.look(tokens[..., :queries, :], key, value)
 
         seen = tokens.shape[-2] + (0 if prompts is None else prompts.shape[-2])
         sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
@@ -130,20 +140,52 @@ class CLIP:
             look = jax.checkpoint(look)
         return look(tokens, prompts)
 
-    def class_attention(self, frozen: Frozen, layer: int, tokens: jax.Array) -> jax.Array:
-        """Computes the class token's attention to each token in block `layer`, for display.
+    def run_image_layers(
+        self,
+        frozen: Frozen,
+        step: Callable[[Callable[..., jax.Array], jax.Array, Any], jax.Array],
+        tokens: jax.Array,
+        inputs: Sequence[Any],
+        first: int = 0,
+    ) -> jax.Array:
+        """Runs consecutive layers of the image tower with own computations between them.
 
         Args:
             frozen: parameters.
-            layer: index from 0.
-            tokens: float[..., S, d_v], the input of `image_block`.
+            step: (run, tokens, input) -> tokens; `run(tokens, queries, prompts)` is
+                `run_image_layer` of the current layer.
+            tokens: float[..., S, d_v] before the first of these layers.
+            inputs: the input of each layer, a pytree. Layers whose inputs have the same structure,
+                static fields and shapes may be traced once.
+            first: index of the first layer.
+
+        Returns:
+            the tokens after the last of these layers.
+        """
+
+        def run(layer, tokens, given):
+            return step(functools.partial(self.run_image_layer, layer), tokens, given), None
+
+        return self.image_layers(frozen).run(run, tokens, inputs, first)[0]
+
+    def image_block(
+        self, frozen: Frozen, layer: int, tokens: jax.Array, queries: int | None = None
+    ) -> jax.Array:
+        """Computes the tokens after the layer with an index from 0; see `run_image_layer`."""
+        return self.run_image_layer(self.image_layers(frozen)[layer], tokens, queries)
+
+    def class_attention(self, layer: Layer, tokens: jax.Array) -> jax.Array:
+        """Computes the class token's attention to each token in a layer, for display.
+
+        Args:
+            layer: one of `image_layers`.
+            tokens: float[..., S, d_v], the input of `run_image_layer`.
 
         Returns:
             float32[..., heads, S]; each head's weights sum to 1.
         """
-        here = self._layer(self._image, frozen["image"], layer)
-        key, _ = here.key_value(tokens)
-        query = here.query(tokens[..., :1, :])
+        key, _ = layer.key_value(tokens)
+        query = layer.query(tokens[..., :1, :])
         return attention_weights(query, key, precision=self._precision)[..., 0, :]
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
@@ -170,22 +212,36 @@ class CLIP:
         Returns:
             unnormalized image features float[B, ..., d].
         """
-        prompts = {}  # by layer
-        if deep_prompts is not None:
-            batch, axes = tokens.shape[0], tokens.shape[1:-2]
-            deep = jnp.broadcast_to(deep_prompts, (batch, *deep_prompts.shape[-3:]))
-            for depth in range(deep.shape[1]):
-                here = deep[:, depth].reshape(batch, *(1 for _ in axes), *deep.shape[-2:])
-                here = jnp.broadcast_to(here, (batch, *axes, *deep.shape[-2:]))
-                prompts[first_layer + depth] = here
-        without_prompts = 1 + self.config.patches
-        for layer in range(self.config.image_layers):
-            if layer in prompts:
-                image_tokens = tokens[..., :without_prompts, :]
-                tokens = jnp.concatenate([image_tokens, prompts[layer]], axis=-2)
-            queries = without_prompts if layer + 1 in prompts else None
-            tokens = self.image_block(frozen, layer, tokens, queries)
-        return self.image_head(frozen, tokens)
+        images = 1 + self.config.patches  # slots of the class token and the patches
+        layers = self.config.image_layers
+        deep = () if deep_prompts is None else jnp.moveaxis(deep_prompts, -3, 0)
+        prompted = range(first_layer, first_layer + len(deep))
+        by_layer = dict(zip(prompted, deep, strict=True))
+        if self.scan_layers and 0 < len(deep) < layers:
+            # One loop runs layers with and without prompts: the outputs of the slots are computed
+            # in all of them, a few more tokens, and prompts enter where there are some.
+            first = by_layer[first_layer]
+            if first_layer == 0:
+                tokens = jnp.concatenate([tokens[..., :images, :], _expand(first, tokens)], axis=-2)
+            inputs = [
+                _DeepInput(by_layer.get(n, jnp.zeros_like(first)), jnp.asarray(n in prompted))
+                for n in range(layers)
+            ]
+        else:
+            inputs = [
+                _DeepInput(by_layer.get(n), queries=images if n + 1 in prompted else None)
+                for n in range(layers)
+            ]
+
+        def step(run, tokens, given):
+            if given.prompts is not None:
+                prompts = _expand(given.prompts, tokens)
+                if given.enters is not None:
+                    prompts = jnp.where(given.enters, prompts, tokens[..., images:, :])
+                tokens = jnp.concatenate([tokens[..., :images, :], prompts], axis=-2)
+            return run(tokens, given.queries)
+
+        return self.image_head(frozen, self.run_image_layers(frozen, step, tokens, inputs))
 
     def encode_image(
         self, frozen: Frozen, images: jax.Array, deep_prompts: jax.Array | None = None
@@ -291,12 +347,8 @@ class CLIP:
         return self.precision if self.dtype == jnp.float32 else "default"
 
     def _text_layers(self, frozen):
-        numbers = range(self.config.text_layers)
-        return [self._layer(self._text, frozen["text"], number) for number in numbers]
-
-    def _layer(self, tower, params, number):
-        block = tower.make_block(parent=None, split_over=self._split_over)
-        return Layer(block, params[f"block_{number}"])
+        block = self._text.make_block(parent=None, split_over=self._split_over)
+        return Layers(block, frozen["text"], self.config.text_layers, self.scan_layers)
 
     @property
     def _split_over(self):
@@ -307,6 +359,21 @@ class CLIP:
         few = {name: x for name, x in params.items() if not name.startswith(("block", "token"))}
         params = params | replicate(self._split_over, few)
         return tower.apply({"params": params}, *args, method=step)
+
+
+@flax.struct.dataclass
+class _DeepInput:
+    prompts: jax.Array | None  # for the slots behind the patches before the layer
+    enters: jax.Array | None = None  # whether they replace these slots; None if they do
+    queries: int | None = flax.struct.field(pytree_node=False, default=None)
+
+
+def _expand(prompts, tokens):
+    """Broadcasts prompts float[a, d_v] or float[B, a, d_v] to tokens float[B, ..., S, d_v]."""
+    batch, axes = tokens.shape[0], tokens.shape[1:-2]
+    prompts = jnp.broadcast_to(prompts, (batch, *prompts.shape[-2:]))
+    prompts = prompts.reshape(batch, *(1 for _ in axes), *prompts.shape[-2:])
+    return jnp.broadcast_to(prompts, (batch, *axes, *prompts.shape[-2:]))
 
 
 def normalize(features: jax.Array) -> jax.Array:

@@ -8,11 +8,13 @@ the tokens of its name, not 77.
 from collections.abc import Sequence
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Block, Layer, head_projection, layer_norm, put_before
+from prompt_jax.clip.blocks import Block, head_projection, layer_norm, put_before
 from prompt_jax.clip.config import CLIPConfig
+from prompt_jax.clip.layers import Layer, Layers
 
 Cache = Sequence[tuple[jax.Array, jax.Array]]
 """Keys and values of a prefix: one pair per layer, each float[..., T, heads, width]."""
@@ -58,7 +60,7 @@ class TextTower(nn.Module):
 
     def prefill(
         self,
-        layers: Sequence[Layer],
+        layers: Layers,
         prefix: jax.Array,
         deep_prompts: jax.Array | None = None,
         sos: Cache | None = None,
@@ -81,24 +83,33 @@ class TextTower(nn.Module):
         x = self.place(prefix, start + jnp.arange(prefix.shape[-2]))
         mask = causal(start + x.shape[-2])[start:]
         first, deep = 1 - start, [] if deep_prompts is None else list(deep_prompts)
-        cache = []
-        for number, layer in enumerate(layers):
-            if 0 < number <= len(deep):
-                x = insert(x, deep[number - 1], first)
+        inputs = [
+            _PrefillInput(
+                deep[number - 1] if 0 < number <= len(deep) else None,
+                None if sos is None else sos[number],
+                len(deep[number]) if number < len(deep) else 0,
+            )
+            for number in range(layers.number)
+        ]
+
+        def step(layer: Layer, x: jax.Array, given: _PrefillInput):
+            if given.inserted is not None:
+                x = insert(x, given.inserted, first)
             key, value = layer.key_value(x)
-            if sos is not None:
-                key, value = put_before(sos[number][0], key), put_before(sos[number][1], value)
-            cache.append((key, value))
+            if given.sos is not None:
+                key, value = put_before(given.sos[0], key), put_before(given.sos[1], value)
             query_mask = mask
-            if number < len(deep):  # the next layer overwrites these slots
-                slots = slice(first, first + len(deep[number]))
+            if given.overwritten:
+                slots = slice(first, first + given.overwritten)
                 x, query_mask = (jnp.delete(each, slots, axis=-2) for each in (x, mask))
             # Only keys and values are needed of the last layer.
-            if number < len(layers) - 1 and x.shape[-2]:
+            if not layer.last and x.shape[-2]:
                 x = layer.look(x, key, value, query_mask)
-        return cache
+            return x, (key, value)
 
-    def see_prompts(self, layers: Sequence[Layer], sos: Cache, prompts: jax.Array) -> Cache:
+        return layers.run(step, x, inputs)[1]
+
+    def see_prompts(self, layers: Layers, sos: Cache, prompts: jax.Array) -> Cache:
         """Computes the prefix cache for prompts that are new in each layer (VoP, section 3.2).
 
         The outputs of such prompts are dropped, so only their keys and values are computed, which
@@ -113,19 +124,24 @@ class TextTower(nn.Module):
         Returns:
             a pair (keys, values) per layer: SOS, followed by the prompts in the first K layers.
         """
-        cache = []
-        for number, (layer, column) in enumerate(zip(layers, sos, strict=True)):
-            if number < len(prompts):
-                x = prompts[number]
-                x = x if number else self.place(x, 1 + jnp.arange(len(x)))
-                key, value = layer.key_value(x)
-                column = put_before(column[0], key), put_before(column[1], value)
-            cache.append(column)
-        return cache
+        inputs = [
+            _PromptsInput(column, prompts[number] if number < len(prompts) else None, number == 0)
+            for number, column in enumerate(sos)
+        ]
+
+        def step(layer: Layer, carry: None, given: _PromptsInput):
+            if given.prompts is None:
+                return carry, given.sos
+            x = given.prompts
+            x = self.place(x, 1 + jnp.arange(len(x))) if given.first else x
+            key, value = layer.key_value(x)
+            return carry, (put_before(given.sos[0], key), put_before(given.sos[1], value))
+
+        return layers.run(step, None, inputs)[1]
 
     def extend(
         self,
-        layers: Sequence[Layer],
+        layers: Layers,
         cache: Cache,
         tokens: jax.Array,
         position: jax.Array,
@@ -150,18 +166,21 @@ class TextTower(nn.Module):
         slot = jnp.arange(tokens.shape[-2])
         distance = slot[:, None] - slot
         own = (distance >= 0) & (distance <= position[..., None])
-        for number, (layer, prefix) in enumerate(zip(layers, cache, strict=True)):
+        row = jnp.arange(len(eot))[:, None]
+
+        def step(layer: Layer, x: jax.Array, prefix: tuple[jax.Array, jax.Array]):
             key, value = (
                 put_before(first[..., None, :, :, :], each)
                 for first, each in zip(prefix, layer.key_value(x), strict=True)
             )
-            if number == len(layers) - 1:  # only EOT is read: one query per class is enough
-                row = jnp.arange(len(eot))[:, None]
-                x, own = x[..., row, eot, :], own[row, eot]
-            before = ((0, 0), (0, 0), (key.shape[-3] - own.shape[-1], 0))
-            mask = jnp.pad(own, before, constant_values=True)  # [N, R or Q, T + R]
-            x = layer.look(x, key, value, mask[:, None])
-        return self.head(x)
+            seen = own
+            if layer.last:  # only EOT is read: one query per class is enough
+                x, seen = x[..., row, eot, :], own[row, eot]
+            before = ((0, 0), (0, 0), (key.shape[-3] - seen.shape[-1], 0))
+            mask = jnp.pad(seen, before, constant_values=True)  # [N, R or Q, T + R]
+            return layer.look(x, key, value, mask[:, None]), None
+
+        return self.head(layers.run(step, x, cache)[0])
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Computes features float[N, S, d] at every slot of token ids int[N, S], uncached."""
@@ -169,6 +188,20 @@ class TextTower(nn.Module):
         for block in self.blocks:
             x = block(x, causal(tokens.shape[-1]))
         return self.head(x)
+
+
+@flax.struct.dataclass
+class _PrefillInput:
+    inserted: jax.Array | None  # prompts that enter before the layer
+    sos: tuple[jax.Array, jax.Array] | None
+    overwritten: int = flax.struct.field(pytree_node=False)  # slots that the next layer overwrites
+
+
+@flax.struct.dataclass
+class _PromptsInput:
+    sos: tuple[jax.Array, jax.Array]
+    prompts: jax.Array | None
+    first: bool = flax.struct.field(pytree_node=False)
 
 
 def one_class_a_row(tokens: jax.Array) -> jax.Array:

@@ -20,6 +20,7 @@ from prompt_jax import methods
 from prompt_jax.clip import Frozen, tokenizer
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.checkpoints import layouts, preprocessing_files
+from prompt_jax.clip.layers import unstack_layers
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
@@ -63,7 +64,7 @@ def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]
     restored = loading.restore(model, run, backbone)
     if model.class_names:
         check_outputs(restored)
-    return model, jax.tree.map(np.asarray, restored.frozen)
+    return model, jax.tree.map(np.asarray, unstack_layers(restored.frozen))
 
 
 def check_outputs(model: Model) -> None:

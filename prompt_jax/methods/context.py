@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import CLIP
-from prompt_jax.clip.blocks import Block, Layer
+from prompt_jax.clip.blocks import Block
+from prompt_jax.clip.layers import Layers
 from prompt_jax.prompts import multiply
 
 MODULES = ("bilstm", "lstm", "transformer")
@@ -52,10 +53,8 @@ def run(
 ) -> Float[Array, "*batch frames outputs"]:
     """Applies the module; of a bidirectional LSTM, the forward direction comes first."""
     if module == "transformer":
-        for params in prompts["transformer"].values():
-            layer = Layer(_block(clip), params)
-            x = layer.look(x, *layer.key_value(x))
-        return x
+        blocks = prompts["transformer"]
+        return Layers(_block(clip), blocks, len(blocks), clip.scan_layers).apply(x)
     outputs = [run_lstm(prompts["lstm"], x, direction) for direction in DIRECTIONS[module]]
     return jnp.concatenate(outputs, axis=-1)
 

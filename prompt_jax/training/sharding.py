@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from prompt_jax.cli import hosts
 from prompt_jax.clip import Frozen
+from prompt_jax.clip.layers import STACKED
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, installing
 from prompt_jax.mesh import DATA, MODEL, Axes, parse_mesh, size, text_axes
@@ -170,7 +171,8 @@ class Placement:
 
         def choose(path: Any, x: Any) -> NamedSharding:
             if self.shard_frozen and path[-1].key in ("kernel", "token_embedding"):
-                for number in reversed(range(x.ndim)):
+                first = int(jax.tree_util.DictKey(STACKED) in path)  # not the axis over layers
+                for number in reversed(range(first, x.ndim)):
                     if x.shape[number] % size(self.mesh, axis) == 0:
                         return self._along(*(None,) * number, axis)
             return self.replicated

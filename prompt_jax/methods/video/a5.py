@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
-from prompt_jax.clip.blocks import Block, Layer
+from prompt_jax.clip.blocks import Block
+from prompt_jax.clip.layers import Layers
 from prompt_jax.clip.packing import PackedTokens, make_room
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import actions
@@ -131,11 +132,9 @@ def attend_frames(
     check_frames(features, len(table), "there is a temporal table")
     width, heads = features.shape[-1], task.settings.temporal_heads
     sizes = (width, heads, 4 * width, "quick_gelu", len(blocks))
-    block, x = Block(*sizes, **task.clip.block_options, parent=None), features + table
-    for params in blocks.values():
-        layer = Layer(block, params)
-        x = layer.look(x, *layer.key_value(x))
-    return x
+    block = Block(*sizes, **task.clip.block_options, parent=None)
+    layers = Layers(block, blocks, len(blocks), task.clip.scan_layers)
+    return layers.apply(features + table)
 
 
 def encode_texts(prompts: Prompts, task: Task, texts: PackedTokens) -> Float[Array, "texts dim"]:

@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import CLIPConfig, Frozen
+from prompt_jax.clip.layers import unstack_layers
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
@@ -95,7 +96,7 @@ def is_last_block(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
 
 def copy_chosen(task: Task, chooses: Chooses) -> dict[str, Any]:
     """Copies the backbone's arrays that train, with the same nesting."""
-    flat = flax.traverse_util.flatten_dict(task.frozen)
+    flat = flax.traverse_util.flatten_dict(unstack_layers(task.frozen))
     chosen = {path: x for path, x in flat.items() if chooses(path, task.clip.config)}
     # Training donates the buffers of the prompts: the frozen arrays need their own.
     copies = {path: jnp.array(array, copy=True) for path, array in chosen.items()}

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.struct
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -24,7 +25,26 @@ Tokens = Float[Array, "batch frames tokens image_width"]
 LayerPrompts = Float[Array, "*frames prompts image_width"]
 """The prompts of a layer: shared by all frames, or with axes for frames, or videos and frames."""
 
-LayerInputs = Callable[[Prompts, Task, int, Tokens], tuple[Tokens, LayerPrompts | None]]
+PER_LAYER = ("vision_prompts", "position_prompts")
+"""Prompts with a first axis over layers that process frames separately."""
+
+
+@flax.struct.dataclass
+class Layer:
+    """A layer that processes frames separately.
+
+    Attributes:
+        own: its prompts, of the arrays of `PER_LAYER`.
+        first: whether it is the tower's first layer.
+        prompted: whether it receives prompts.
+    """
+
+    own: dict[str, LayerPrompts]
+    first: bool = flax.struct.field(pytree_node=False)
+    prompted: bool = flax.struct.field(pytree_node=False)
+
+
+LayerInputs = Callable[[Prompts, Task, Layer, Tokens], tuple[Tokens, LayerPrompts | None]]
 """(prompts, task, layer, tokens) -> the tokens before that layer, and its prompts or None."""
 
 
@@ -74,16 +94,24 @@ def draw(name: str, rng: PRNGKeyArray, shape: tuple[int, ...]) -> dict[str, Arra
 
 
 def layer_inputs(
-    prompts: Prompts, task: Task, layer: int, tokens: Tokens
+    prompts: Prompts, task: Task, layer: Layer, tokens: Tokens
 ) -> tuple[Tokens, LayerPrompts | None]:
     """Returns the same prompts for all frames of all videos."""
-    del task
-    return tokens, layer_of(prompts, "vision_prompts", layer)
+    del prompts, task
+    return tokens, layer.own.get("vision_prompts")
 
 
-def layer_of(prompts: Prompts, name: str, layer: int) -> LayerPrompts | None:
-    """Returns the prompts of a layer, or None if it has none."""
-    return prompts[name][layer] if name in prompts and layer < len(prompts[name]) else None
+def frame_layers(prompts: Prompts, task: Task) -> list[Layer]:
+    """Returns the layers that process frames separately."""
+    tables = {name: prompts[name] for name in PER_LAYER if name in prompts}
+    return [
+        Layer(
+            {name: table[layer] for name, table in tables.items() if layer < len(table)},
+            first=layer == 0,
+            prompted=layer < task.settings.depth,
+        )
+        for layer in range(task.settings.frame_layers(task.clip.config.image_layers))
+    ]
 
 
 def run_frames(layer_inputs: LayerInputs, prompts: Prompts, task: Task, videos: Videos) -> Tokens:
@@ -92,13 +120,15 @@ def run_frames(layer_inputs: LayerInputs, prompts: Prompts, task: Task, videos: 
     Prompts have no position embedding; only those of the first layer pass `ln_pre`.
     """
     clip, frozen = task.clip, task.frozen
-    tokens = clip.embed_image(frozen, videos)
-    for layer in range(task.settings.frame_layers(clip.config.image_layers)):
+
+    def step(run: Callable[..., Tokens], tokens: Tokens, layer: Layer) -> Tokens:
         tokens, seen = layer_inputs(prompts, task, layer, tokens)
-        if layer == 0 and seen is not None:
+        if layer.first and seen is not None:
             seen = clip.embed_prompts(frozen, seen)
-        tokens = clip.image_block(frozen, layer, tokens, prompts=seen)
-    return tokens
+        return run(tokens, prompts=seen)
+
+    tokens = clip.embed_image(frozen, videos)
+    return clip.run_image_layers(frozen, step, tokens, frame_layers(prompts, task))
 
 
 def encode_videos_with(

@@ -13,7 +13,7 @@ from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
-from prompt_jax.methods.video.vop import LayerPrompts, Tokens, prompted_frame_layers
+from prompt_jax.methods.video.vop import Layer, LayerPrompts, Tokens, prompted_frame_layers
 from prompt_jax.methods.video.vop_p import append_prompts
 
 ROLES = ("prompts", "class_tokens")
@@ -72,14 +72,14 @@ def init(rng: PRNGKeyArray, task: Task) -> dict[str, Any]:
 
 
 def layer_inputs(
-    prompts: Prompts, task: Task, layer: int, tokens: Tokens
+    prompts: Prompts, task: Task, layer: Layer, tokens: Tokens
 ) -> tuple[Tokens, LayerPrompts | None]:
     """Adds the context module's prompts to the shared ones, or replaces the class tokens."""
     s, clip, frozen = task.settings, task.clip, task.frozen
     tokens, shared = vop.layer_inputs(prompts, task, layer, tokens)
-    if layer >= s.depth:
+    if not layer.prompted:
         return tokens, shared
-    if layer == 0:  # before `ln_pre`, where all frames of all videos have the same class token
+    if layer.first:  # before `ln_pre`, where all frames of all videos have the same class token
         seen = clip.class_token(frozen)
         seen = jnp.broadcast_to(seen, (tokens.shape[1], *seen.shape))
     else:
@@ -87,7 +87,7 @@ def layer_inputs(
     made = make(prompts, task, seen if s.context_gradient else jax.lax.stop_gradient(seen))
     if s.context_role == "prompts":
         return tokens, append_prompts(shared, made)
-    if layer == 0:
+    if layer.first:
         made = clip.embed_prompts(frozen, made)
     made = jnp.broadcast_to(made, (*tokens.shape[:2], *made.shape[-2:]))
     return jnp.concatenate([made, tokens[..., 1:, :]], axis=-2), shared

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -14,14 +15,7 @@ from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop, vop_c, vop_p
-from prompt_jax.methods.video.vop import (
-    LayerInputs,
-    Tokens,
-    check_frames,
-    draw,
-    layer_of,
-    run_frames,
-)
+from prompt_jax.methods.video.vop import LayerInputs, Tokens, check_frames, draw, run_frames
 
 PUBLISHED_LAYERS = 12
 
@@ -74,6 +68,21 @@ class ContextSettings(Joint, vop_c.Settings):
     """VoP^F+C's settings: `vop_c.Settings` for the first layers, `Joint` for the last."""
 
 
+@flax.struct.dataclass
+class JointLayer:
+    """A layer that attends to all frames of a video together.
+
+    Attributes:
+        prompts: float[n, d_v], or None.
+        first: whether it is the tower's first layer.
+        queries: number of leading tokens that are read of its output; None for all.
+    """
+
+    prompts: Array | None
+    first: bool = flax.struct.field(pytree_node=False)
+    queries: int | None = flax.struct.field(pytree_node=False)
+
+
 Init = Callable[[PRNGKeyArray, Task], dict[str, Any]]
 
 
@@ -110,13 +119,23 @@ def encode_videos_with(
             position = prompts["frame_position"]
             check_frames(videos, len(position), "there are frame positions")
             tokens = tokens + position[:, None]
-        tokens = join(tokens)
-        for layer in range(first, layers):
-            seen = layer_of(prompts, "video_prompts", layer - first)
-            if layer == 0 and seen is not None:
+
+        def step(run: Callable[..., Tokens], tokens: Tokens, layer: JointLayer) -> Tokens:
+            seen = layer.prompts
+            if layer.first and seen is not None:
                 seen = clip.embed_prompts(frozen, seen)
-            queries = frames if layer == layers - 1 else None
-            tokens = clip.image_block(frozen, layer, tokens, queries, seen)
+            return run(tokens, layer.queries, seen)
+
+        table = prompts.get("video_prompts", ())
+        joint = [
+            JointLayer(
+                table[layer - first] if layer - first < len(table) else None,
+                first=layer == 0,
+                queries=frames if layer == layers - 1 else None,
+            )
+            for layer in range(first, layers)
+        ]
+        tokens = clip.run_image_layers(frozen, step, join(tokens), joint, first)
         class_tokens = tokens[:, :frames, None]
         return pool_frames(clip.image_head(frozen, class_tokens), task.settings)
 

@@ -12,11 +12,11 @@ from prompt_jax.methods.method import Prompts, Task
 from prompt_jax.methods.record import Record
 from prompt_jax.methods.video import vop
 from prompt_jax.methods.video.vop import (
+    Layer,
     LayerPrompts,
     Tokens,
     check_frames,
     draw,
-    layer_of,
     prompted_frame_layers,
 )
 
@@ -52,11 +52,11 @@ def init(rng: PRNGKeyArray, task: Task) -> dict[str, Array]:
 
 
 def layer_inputs(
-    prompts: Prompts, task: Task, layer: int, tokens: Tokens
+    prompts: Prompts, task: Task, layer: Layer, tokens: Tokens
 ) -> tuple[Tokens, LayerPrompts | None]:
     """Returns the shared prompts and those of each frame position."""
     tokens, shared = vop.layer_inputs(prompts, task, layer, tokens)
-    position = layer_of(prompts, "position_prompts", layer)
+    position = layer.own.get("position_prompts")
     if position is None:
         return tokens, shared
     check_frames(tokens, len(position), "there are prompts of positions")

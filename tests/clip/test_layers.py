@@ -1,0 +1,147 @@
+"""Layers run as a loop compute what unrolled layers compute."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import CLASSES
+from tiny import CONFIG
+
+from prompt_jax import methods
+from prompt_jax.clip import CLIP, loading
+from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.layers import STACKED, scans, stack_layers, unstack_layers
+from prompt_jax.clip.packing import pack_captions
+from prompt_jax.training.train import loss_and_output
+
+LAYERS = 4  # at least two similar layers before the last
+UNROLLED = CLIP(dataclasses.replace(CONFIG, image_layers=LAYERS, text_layers=LAYERS))
+SCAN = dataclasses.replace(UNROLLED, scan_layers=True)
+FROZEN = jax.jit(UNROLLED.init)(jax.random.key(0))
+STACK = stack_layers(FROZEN)
+SIZE, DIM = CONFIG.image_size, CONFIG.embed_dim
+DEPTHS = ("depth", "vision_depth")  # settings that leave later layers without prompts
+TEXTS = ("a dog runs", "two cats")
+
+
+def loops(function, *args) -> list[int]:
+    """Returns the lengths of all loops in a function."""
+
+    def inner(jaxpr):
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "scan":
+                yield equation.params["length"]
+            for value in equation.params.values():
+                for each in value if isinstance(value, (list, tuple)) else [value]:
+                    if hasattr(each, "jaxpr"):
+                        yield from inner(each.jaxpr)
+                    elif hasattr(each, "eqns"):
+                        yield from inner(each)
+
+    return list(inner(jax.make_jaxpr(function)(*args).jaxpr))
+
+
+def run_both(method: methods.Method, kind: str, settings: Any, texts=None) -> tuple[list, list]:
+    """Returns losses and gradients of a step, unrolled and as a loop."""
+    rng = np.random.default_rng(0)
+    frames = (getattr(settings, "frames", 2),) if kind == "videos" else ()
+    images = rng.normal(size=(2, *frames, SIZE, SIZE, 3)).astype(np.float32)
+    batch = {"image": images, "label": jnp.arange(2)} | ({} if texts is None else {"text": texts})
+    prompts, results = None, []
+    for clip, frozen in ((UNROLLED, FROZEN), (SCAN, STACK)):
+        tower = methods.tower_for(method, clip, kind)
+        names = CLASSES if texts is None else ()
+        task = methods.make_task(method, tower, frozen, names, settings)
+        if prompts is None:
+            prompts = method.init(jax.random.key(1), task)
+            if method.adaptation:
+                shots = rng.normal(size=(1, 8, DIM)).astype(np.float32)
+                labels = np.arange(8) % len(CLASSES)
+                prompts = method.adaptation.make(prompts, task, shots, labels)
+            # Away from 0, where some methods start and gradients vanish.
+            prompts = jax.tree.map(
+                lambda x: x + 0.02 * jax.random.normal(jax.random.key(2), x.shape), prompts
+            )
+
+        def loss(prompts, task):
+            return loss_and_output(method, prompts, task, batch)[0]
+
+        function = jax.value_and_grad(loss) if jax.tree.leaves(prompts) else loss
+        fast = {"xla_backend_optimization_level": 0}  # halves the time to compile
+        program = jax.jit(function).lower(prompts, task).compile(compiler_options=fast)
+        results.append(jax.tree.map(np.asarray, jax.tree.leaves(program(prompts, task))))
+    return results[0], results[1]
+
+
+def check_equal(unrolled: list, scanned: list) -> None:
+    """Checks that arrays differ by at most 1e-5 of the largest entry."""
+    for expected, found in zip(unrolled, scanned, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def shallow(settings: Any) -> Any:
+    """Returns settings with prompts in two layers only."""
+    fields = {field.name for field in dataclasses.fields(settings)}
+    return dataclasses.replace(settings, **{name: 2 for name in DEPTHS if name in fields})
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_image_methods_train_the_same_as_a_loop(name):
+    method = methods.get(name)
+    check_equal(*run_both(method, "images", shallow(method.Settings())))
+
+
+@pytest.mark.parametrize("name", methods.ENCODERS)
+def test_video_methods_train_the_same_as_a_loop(name):
+    encoders = methods.get_encoders(name)
+    settings = shallow(encoders.Settings())
+    tokens = tokenize_captions(TEXTS, encoders.text_prompts(settings)).tokens
+    check_equal(*run_both(methods.retrieve(encoders), "videos", settings, pack_captions(tokens)))
+
+
+def test_prompts_in_all_layers_train_the_same_as_a_loop():
+    for name in ("pro_mpt", "maple", "ivlp"):
+        method = methods.get(name)
+        check_equal(*run_both(method, "images", method.Settings()))
+
+
+def test_similar_layers_run_in_one_loop():
+    images = jnp.zeros((1, SIZE, SIZE, 3))
+    tokens = jnp.zeros((2, 8), jnp.int32)
+    assert loops(SCAN.encode_image, STACK, images) == [LAYERS - 1]
+    assert loops(SCAN.encode_text, STACK, tokens) == [LAYERS - 1] * 2  # prefill and extend
+    assert not loops(UNROLLED.encode_image, FROZEN, images)
+
+
+def test_prompts_that_enter_some_layers_need_one_loop():
+    images, prompts = jnp.zeros((1, SIZE, SIZE, 3)), jnp.zeros((2, 3, CONFIG.image_width))
+    assert loops(SCAN.encode_image, STACK, images, prompts) == [LAYERS - 1]
+
+
+def test_single_layers_replace_the_stacked_ones():
+    images = jax.random.normal(jax.random.key(3), (1, SIZE, SIZE, 3))
+    changed = {"qkv": {"bias": FROZEN["image"]["block_1"]["qkv"]["bias"] + 1}}
+    image = FROZEN["image"]["block_1"] | {"qkv": FROZEN["image"]["block_1"]["qkv"] | changed["qkv"]}
+    expected = UNROLLED.encode_image(
+        FROZEN | {"image": FROZEN["image"] | {"block_1": image}}, images
+    )
+    stacked = STACK | {"image": STACK["image"] | {"block_1": changed}}
+    np.testing.assert_allclose(SCAN.encode_image(stacked, images), expected, atol=1e-5)
+    assert np.abs(SCAN.encode_image(STACK, images) - expected).max() > 1e-3
+
+
+def test_stacking_is_undone_without_loss():
+    assert STACK["image"][STACKED]["fc"]["bias"].shape == (LAYERS, CONFIG.image_mlp)
+    restored = unstack_layers(STACK)
+    assert jax.tree.structure(restored) == jax.tree.structure(FROZEN)
+    jax.tree.map(np.testing.assert_array_equal, restored, FROZEN)
+    assert unstack_layers(FROZEN) == FROZEN
+    known = loading.fingerprint(UNROLLED.config, FROZEN)
+    assert loading.fingerprint(UNROLLED.config, STACK) == known
+
+
+def test_accelerators_run_layers_as_a_loop():
+    assert [scans(platform) for platform in ("cpu", "gpu", "cuda", "tpu")] == [False, *[True] * 3]
