@@ -81,7 +81,7 @@ def attention_to_prompts(
         if layer < len(prompts):
             own = jnp.broadcast_to(prompts[layer], (len(images), *prompts.shape[1:]))
             tokens = jnp.concatenate([tokens[:, :patches], own], axis=1)
-        weights = clip.class_attention(clip.image_layers(frozen)[layer], tokens)
+        weights = clip.image_layers(frozen)[layer].class_attention(tokens)
         shares.append(jnp.mean(jnp.sum(weights[..., patches:], axis=-1)))
         tokens = clip.image_block(frozen, layer, tokens)
     return jnp.stack(shares)

@@ -17,13 +17,14 @@ from experiments.setup import building
 from experiments.setup.batches import make_batches
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, loading
-from prompt_jax.clip.captions import tokenize_captions
+from prompt_jax.clip.layers import scans
 from prompt_jax.clip.memory import BUDGET_SHARE
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.evaluation import evaluate
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import KEPT
+from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training import recipes, train
 from prompt_jax.training.sharding import Placement, parse_mesh
 
@@ -105,7 +106,10 @@ def describe(
     def make_task(frozen):
         return methods.make_task(method, tower, frozen, names, settings)
 
-    task = jax.eval_shape(make_task, jax.eval_shape(clip.init, jax.random.key(0)))
+    def init(rng):
+        return clip.arrange(clip.init(rng), exact=method.copies_weights)
+
+    task = jax.eval_shape(make_task, jax.eval_shape(init, jax.random.key(0)))
     prompts = jax.eval_shape(method.init, jax.random.key(0), task)
     shape = make_batches(config, clip.config.image_size, kind).inputs.shape
     if method.adaptation:
@@ -120,7 +124,9 @@ def describe(
 def make_clip(config: Config, sizes: CLIPConfig, target: Target, mesh: Mesh) -> CLIP:
     """Returns the config's CLIP for a target: with the memory budget that it would have there."""
     memory = math.ceil(config.memory_gb * 1e9) or int(BUDGET_SHARE * target.memory)
-    return dataclasses.replace(building.make_clip(config, sizes, mesh), memory=memory)
+    scan = scans(target.chip.platform) if config.layers == "auto" else config.layers == "scan"
+    clip = building.make_clip(config, sizes, mesh)
+    return dataclasses.replace(clip, memory=memory, scan_layers=scan)
 
 
 def read_sizes(config: Config) -> CLIPConfig:

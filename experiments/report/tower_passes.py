@@ -50,7 +50,7 @@ class RecordingCLIP(CLIP):
     ) -> jax.Array:
         """Records the attention of the last block; see `CLIP.run_image_layer`."""
         if layer.last:
-            self.on_attention(self.class_attention(layer, tokens))
+            self.on_attention(layer.class_attention(tokens))
         return super().run_image_layer(layer, tokens, queries, prompts)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:

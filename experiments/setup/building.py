@@ -21,7 +21,7 @@ from prompt_jax import methods
 from prompt_jax.cli import hosts
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
-from prompt_jax.clip.layers import scans, stack_layers
+from prompt_jax.clip.layers import scans
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.mesh import parse_mesh, read_axes
@@ -218,17 +218,21 @@ class Backbone(NamedTuple):
     declared: Declared = NOTHING
 
 
-def build_backbone(config: Config, activation: str | None = None) -> Backbone:
+def build_backbone(
+    config: Config, activation: str | None = None, method: Method | None = None
+) -> Backbone:
     """Loads `config.backbone`.
 
     Args:
         config: config of a run.
         activation: see `default_activation` of `clip.loading.read`.
+        method: the method to train, if any.
     """
     sizes, frozen, assumed = loading.read(config.backbone, config.activation or None, activation)
     fingerprint = loading.fingerprint(sizes, frozen)
     clip = make_clip(config, sizes, make_placement(config).mesh)
-    arrays = jax.tree.map(jnp.asarray, stack_layers(frozen) if clip.scan_layers else frozen)
+    exact = method is not None and method.copies_weights
+    arrays = jax.tree.map(jnp.asarray, clip.arrange(frozen, exact=exact))
     declared = loading.read_preprocessing(config.backbone, sizes.image_size)
     return Backbone(clip, arrays, fingerprint, assumed, declared)
 

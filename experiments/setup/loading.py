@@ -91,7 +91,7 @@ def load(
     start = starting.read(config, method)
     # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
     activation = "gelu" if workdir.is_begun(folder) else None
-    backbone = backbone or building.build_backbone(config, activation)
+    backbone = backbone or building.build_backbone(config, activation, method)
     if start:
         starting.check_backbone(config, start, backbone.fingerprint)
         saved.check_sizes(start, backbone.clip.config, config.backbone)

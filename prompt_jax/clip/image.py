@@ -1,6 +1,7 @@
 """The image tower as a sequence of steps: embed, block l, head. Independent of the methods."""
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -92,3 +93,53 @@ class PatchEmbedding(nn.Module):
         patches = patches.reshape(*axes, -1, p * p * c).astype(self.dtype)
         kernel = kernel.reshape(-1, self.width).astype(self.dtype)
         return jnp.matmul(patches, kernel, precision=self.precision)
+
+
+@flax.struct.dataclass
+class DeepInput:
+    """The prompts of a layer, for the slots after the patches (ProMPT, eq. 9).
+
+    Attributes:
+        prompts: float[a, d_v] or float[B, a, d_v], or None.
+        enters: whether they replace the tokens in these slots, bool[]; None if they do.
+        queries: number of leading tokens that are read of the layer's output; None for all.
+    """
+
+    prompts: jax.Array | None
+    enters: jax.Array | None = None
+    queries: int | None = flax.struct.field(pytree_node=False, default=None)
+
+
+def deep_inputs(
+    config: CLIPConfig, deep_prompts: jax.Array | None, first_layer: int, scan: bool
+) -> list[DeepInput]:
+    """Returns the input of each layer; see `CLIP.encode_tokens`.
+
+    With `scan`, all layers have prompts, zeros where none enter: a single loop runs them, and
+    computes the outputs of a few more slots.
+    """
+    deep = [] if deep_prompts is None else list(jnp.moveaxis(deep_prompts, -3, 0))
+    layers, prompted = range(config.image_layers), range(first_layer, first_layer + len(deep))
+    own = dict(zip(prompted, deep, strict=True))
+    if scan and deep:
+        none = jnp.zeros_like(deep[0])
+        return [DeepInput(own.get(n, none), jnp.asarray(n in prompted)) for n in layers]
+    queries = {n: 1 + config.patches for n in layers if n + 1 in prompted}
+    return [DeepInput(own.get(n), queries=queries.get(n)) for n in layers]
+
+
+def put_prompts(tokens: jax.Array, given: DeepInput, images: int) -> jax.Array:
+    """Puts the prompts of a layer in the slots after the first `images` of float[..., S, d_v]."""
+    if given.prompts is None:
+        return tokens
+    with_prompts = add_slots(tokens[..., :images, :], given.prompts)
+    return with_prompts if given.enters is None else jnp.where(given.enters, with_prompts, tokens)
+
+
+def add_slots(tokens: jax.Array, prompts: jax.Array) -> jax.Array:
+    """Appends prompts float[a, d_v] or float[B, a, d_v] to tokens float[B, ..., S, d_v]."""
+    batch, axes = tokens.shape[0], tokens.shape[1:-2]
+    prompts = jnp.broadcast_to(prompts, (batch, *prompts.shape[-2:]))
+    prompts = prompts.reshape(batch, *(1 for _ in axes), *prompts.shape[-2:])
+    prompts = jnp.broadcast_to(prompts, (batch, *axes, *prompts.shape[-2:]))
+    return jnp.concatenate([tokens, prompts], axis=-2)

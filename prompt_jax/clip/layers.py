@@ -5,11 +5,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
-from prompt_jax.clip.blocks import Block
+from prompt_jax.clip.blocks import Block, attention_weights
 from prompt_jax.mesh import replicate
 
 STACKED = "blocks"
@@ -46,6 +48,19 @@ class Layer(NamedTuple):
     ) -> jax.Array:
         """Calls `Block.look` with this layer's parameters."""
         return self._run("look", x, key, value, mask)
+
+    def class_attention(self, tokens: jax.Array) -> jax.Array:
+        """Computes the class token's attention to each token, for display.
+
+        Args:
+            tokens: float[..., S, d_v], the input of the layer.
+
+        Returns:
+            float32[..., heads, S]; each head's weights sum to 1.
+        """
+        key, _ = self.key_value(tokens)
+        query = self.query(tokens[..., :1, :])
+        return attention_weights(query, key, precision=self.block.precision)[..., 0, :]
 
     def _run(self, step, *tokens):
         if self.number is None:
@@ -157,9 +172,12 @@ def scans(platform: str) -> bool:
     return platform != "cpu"
 
 
-def stack_layers(frozen: dict[str, Any]) -> dict[str, Any]:
-    """Returns a CLIP's parameters with the layers of each tower stacked, see `STACKED`."""
-    return {part: _stack_tower(tree) for part, tree in frozen.items()}
+def stack_layers(frozen: dict[str, Any], dtype: DTypeLike | None = None) -> dict[str, Any]:
+    """Returns a CLIP's parameters with the layers of each tower stacked, see `STACKED`.
+
+    `dtype` is that of the kernels; None keeps theirs.
+    """
+    return {part: _stack_tower(tree, dtype) for part, tree in frozen.items()}
 
 
 def unstack_layers(frozen: dict[str, Any]) -> dict[str, Any]:
@@ -167,13 +185,16 @@ def unstack_layers(frozen: dict[str, Any]) -> dict[str, Any]:
     return {part: _unstack_tower(tree) for part, tree in frozen.items()}
 
 
-def _stack_tower(tower):
+def _stack_tower(tower, dtype):
     if not isinstance(tower, Mapping) or "block_0" not in tower:
         return tower
     number = sum(name.startswith("block_") for name in tower)
     blocks = [tower[f"block_{n}"] for n in range(number)]
     rest = {name: tree for name, tree in tower.items() if not name.startswith("block_")}
-    return {**rest, STACKED: _stack(blocks)}
+    flat = flax.traverse_util.flatten_dict(_stack(blocks))
+    if dtype is not None:
+        flat = {path: x.astype(dtype) if path[-1] == "kernel" else x for path, x in flat.items()}
+    return {**rest, STACKED: flax.traverse_util.unflatten_dict(flat)}
 
 
 def _unstack_tower(tower):

@@ -6,15 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from prompt_jax.clip.blocks import attention_weights, put_before
+from prompt_jax.clip.blocks import put_before
 from prompt_jax.clip.config import CLIPConfig
-from prompt_jax.clip.image import ImageTower
-from prompt_jax.clip.layers import Layer, Layers
+from prompt_jax.clip.image import ImageTower, add_slots, deep_inputs, put_prompts
+from prompt_jax.clip.layers import Layer, Layers, stack_layers
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError, unknown
@@ -47,7 +46,7 @@ class CLIP:
             their inputs: to TF32 on an NVIDIA GPU, to bfloat16 on a TPU, where "high" compensates
             with three passes (`jax.lax.Precision`). On a CPU all three are the same.
         scan_layers: whether similar layers are compiled once, as a loop; see `layers.Layers`. Both
-            forms compute the same values.
+            forms compute the same values. The parameters may be by layer or stacked; see `arrange`.
     """
 
     config: CLIPConfig
@@ -80,6 +79,19 @@ class CLIP:
             "text": self._text.init(text_rng, tokens)["params"],
             "logit_scale": jnp.asarray(jnp.log(1 / 0.07), jnp.float32),
         }
+
+    def arrange(self, frozen: Frozen, exact: bool = False) -> Frozen:
+        """Returns parameters as they are best computed with: in a loop, stacked over the layers.
+
+        Args:
+            frozen: parameters by layer.
+            exact: whether all weights stay float32. Otherwise a loop gets its kernels in the
+                compute type: it converts them anyway, and XLA would convert all of them before the
+                loop, a copy.
+        """
+        if not self.scan_layers:
+            return frozen
+        return stack_layers(frozen, None if exact else self.dtype)
 
     def embed_image(
         self, frozen: Frozen, images: jax.Array, prompts: jax.Array | None = None
@@ -174,20 +186,6 @@ class CLIP:
         """Computes the tokens after the layer with an index from 0; see `run_image_layer`."""
         return self.run_image_layer(self.image_layers(frozen)[layer], tokens, queries)
 
-    def class_attention(self, layer: Layer, tokens: jax.Array) -> jax.Array:
-        """Computes the class token's attention to each token in a layer, for display.
-
-        Args:
-            layer: one of `image_layers`.
-            tokens: float[..., S, d_v], the input of `run_image_layer`.
-
-        Returns:
-            float32[..., heads, S]; each head's weights sum to 1.
-        """
-        key, _ = layer.key_value(tokens)
-        query = layer.query(tokens[..., :1, :])
-        return attention_weights(query, key, precision=self._precision)[..., 0, :]
-
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Computes unnormalized image features float[..., d] from the last block's tokens."""
         return self._run(self._image, frozen["image"], "head", tokens)
@@ -212,34 +210,13 @@ class CLIP:
         Returns:
             unnormalized image features float[B, ..., d].
         """
-        images = 1 + self.config.patches  # slots of the class token and the patches
-        layers = self.config.image_layers
-        deep = () if deep_prompts is None else jnp.moveaxis(deep_prompts, -3, 0)
-        prompted = range(first_layer, first_layer + len(deep))
-        by_layer = dict(zip(prompted, deep, strict=True))
-        if self.scan_layers and 0 < len(deep) < layers:
-            # One loop runs layers with and without prompts: the outputs of the slots are computed
-            # in all of them, a few more tokens, and prompts enter where there are some.
-            first = by_layer[first_layer]
-            if first_layer == 0:
-                tokens = jnp.concatenate([tokens[..., :images, :], _expand(first, tokens)], axis=-2)
-            inputs = [
-                _DeepInput(by_layer.get(n, jnp.zeros_like(first)), jnp.asarray(n in prompted))
-                for n in range(layers)
-            ]
-        else:
-            inputs = [
-                _DeepInput(by_layer.get(n), queries=images if n + 1 in prompted else None)
-                for n in range(layers)
-            ]
+        c = self.config
+        inputs = deep_inputs(c, deep_prompts, first_layer, self.scan_layers)
+        if self.scan_layers and first_layer == 0 and inputs[0].prompts is not None:
+            tokens = add_slots(tokens, inputs[0].prompts)
 
         def step(run, tokens, given):
-            if given.prompts is not None:
-                prompts = _expand(given.prompts, tokens)
-                if given.enters is not None:
-                    prompts = jnp.where(given.enters, prompts, tokens[..., images:, :])
-                tokens = jnp.concatenate([tokens[..., :images, :], prompts], axis=-2)
-            return run(tokens, given.queries)
+            return run(put_prompts(tokens, given, 1 + c.patches), given.queries)
 
         return self.image_head(frozen, self.run_image_layers(frozen, step, tokens, inputs))
 
@@ -359,21 +336,6 @@ class CLIP:
         few = {name: x for name, x in params.items() if not name.startswith(("block", "token"))}
         params = params | replicate(self._split_over, few)
         return tower.apply({"params": params}, *args, method=step)
-
-
-@flax.struct.dataclass
-class _DeepInput:
-    prompts: jax.Array | None  # for the slots behind the patches before the layer
-    enters: jax.Array | None = None  # whether they replace these slots; None if they do
-    queries: int | None = flax.struct.field(pytree_node=False, default=None)
-
-
-def _expand(prompts, tokens):
-    """Broadcasts prompts float[a, d_v] or float[B, a, d_v] to tokens float[B, ..., S, d_v]."""
-    batch, axes = tokens.shape[0], tokens.shape[1:-2]
-    prompts = jnp.broadcast_to(prompts, (batch, *prompts.shape[-2:]))
-    prompts = prompts.reshape(batch, *(1 for _ in axes), *prompts.shape[-2:])
-    return jnp.broadcast_to(prompts, (batch, *axes, *prompts.shape[-2:]))
 
 
 def normalize(features: jax.Array) -> jax.Array:

@@ -95,7 +95,7 @@ class Encoders(NamedTuple):
             loss by name, weighted; `plain` are frozen CLIP's features of handwritten texts.
         input: "videos"; or "frames" if nothing changes the image tower: then `encode_videos` also
             takes its features of the frames, float[B, F, d], not normalized.
-        trains, optimizer: see `Method`.
+        trains, optimizer, copies_weights: see `Method`.
     """
 
     Settings: type
@@ -110,6 +110,7 @@ class Encoders(NamedTuple):
     input: Literal["videos", "frames"] = "videos"
     trains: Callable[[Prompts, Any], Any] = all_train
     optimizer: MakeOptimizer = keep
+    copies_weights: bool = False
 
 
 def pool_frames(

@@ -189,6 +189,7 @@ class Method(NamedTuple):
         context_slots: settings -> how many slots of the text tower lie between SOS and the tokens
             of `Task.names`; longer names are rejected before they are encoded. Without it, names
             are padded to the longest name only, and rejected when they are encoded.
+        copies_weights: whether `init` copies weights of the backbone, which then must be float32.
         check: (prompts of the right shapes, settings, number of training classes) -> None; raises
             PromptError for values that no training produces. They may come from an untrusted file.
     """
@@ -205,6 +206,7 @@ class Method(NamedTuple):
     adaptation: Adaptation | None = None
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
+    copies_weights: bool = False
     check: Callable[[Prompts, Any, int], None] = _accept
 
 

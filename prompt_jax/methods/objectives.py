@@ -9,7 +9,6 @@ import optax
 from jaxtyping import Array, Float
 
 from prompt_jax.clip import tokenizer
-from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size
@@ -23,6 +22,7 @@ from prompt_jax.methods.method import (
     Videos,
     describe_classes,
 )
+from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.text.class_names import fill
 
 
@@ -68,6 +68,7 @@ def retrieve(encoders: Encoders) -> Method:
         objective="pairs",
         trains=encoders.trains,
         optimizer=encoders.optimizer,
+        copies_weights=encoders.copies_weights,
     )
 
 
@@ -121,6 +122,7 @@ def recognize(encoders: Encoders) -> Method:
         constants=constants,
         trains=encoders.trains,
         optimizer=encoders.optimizer,
+        copies_weights=encoders.copies_weights,
     )
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, PRECISIONS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints import hub, preprocessing
-from prompt_jax.clip.layers import scans, stack_layers
+from prompt_jax.clip.layers import scans
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.errors import ArgumentError, PromptError, escape, unknown
 from prompt_jax.inputs.images.preprocessing import Preprocessing, choose
@@ -174,8 +174,8 @@ def place(sizes: CLIPConfig, frozen: Frozen, dtype: str, precision: str) -> tupl
     clip = CLIP(
         sizes, jnp.dtype(dtype), default_budget(), placement.mesh, precision, scan_layers=scan
     )
-    arrays = stack_layers(frozen) if scan else frozen
-    return clip, placement.put_frozen(jax.tree.map(jnp.asarray, arrays))
+    arrays = jax.tree.map(jnp.asarray, clip.arrange(frozen, exact=True))
+    return clip, placement.put_frozen(arrays)
 
 
 def _bare(

@@ -9,10 +9,10 @@ from video_rows import BY_FIGURES, CAPTIONS, prompts_of, task_of
 
 from prompt_jax import methods
 from prompt_jax.clip import normalize, tokenizer
-from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import pack, pack_captions, stack
 from prompt_jax.clip.text import TextTower, causal
 from prompt_jax.errors import PromptError
+from prompt_jax.text.captions import tokenize_captions
 
 ROW = BY_FIGURES["vop"]
 TASK, PROMPTS = task_of(ROW), prompts_of(ROW)

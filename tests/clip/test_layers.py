@@ -12,9 +12,9 @@ from tiny import CONFIG
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
-from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.layers import STACKED, scans, stack_layers, unstack_layers
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training.train import loss_and_output
 
 LAYERS = 4  # at least two similar layers before the last
@@ -145,3 +145,15 @@ def test_stacking_is_undone_without_loss():
 
 def test_accelerators_run_layers_as_a_loop():
     assert [scans(platform) for platform in ("cpu", "gpu", "cuda", "tpu")] == [False, *[True] * 3]
+
+
+def test_a_loop_takes_kernels_in_the_compute_type():
+    clip = dataclasses.replace(SCAN, dtype=jnp.dtype("bfloat16"))
+    block = clip.arrange(FROZEN)["image"][STACKED]
+    assert block["fc"]["kernel"].dtype == jnp.bfloat16
+    assert block["fc"]["bias"].dtype == block["ln_1"]["scale"].dtype == jnp.float32
+    assert clip.arrange(FROZEN, exact=True)["image"][STACKED]["fc"]["kernel"].dtype == jnp.float32
+    assert UNROLLED.arrange(FROZEN) is FROZEN
+    images = jax.random.normal(jax.random.key(3), (2, SIZE, SIZE, 3))
+    rounded, converted = (clip.encode_image(clip.arrange(FROZEN, x), images) for x in (False, True))
+    np.testing.assert_array_equal(rounded, converted)

@@ -94,8 +94,8 @@ def test_features_and_attention_are_computed_in_float32():
     images = programs.encode_images.trace(TINY, FROZEN, BATCH["image"])
     texts = programs.encode_texts.trace(TINY, FROZEN, tokens)
     seen = jax.jit(
-        lambda frozen, images: TINY.class_attention(
-            TINY.image_layers(frozen)[0], TINY.embed_image(frozen, images)
+        lambda frozen, images: TINY.image_layers(frozen)[0].class_attention(
+            TINY.embed_image(frozen, images)
         )
     ).trace(FROZEN, BATCH["image"])
     for traced in (images, texts, seen):

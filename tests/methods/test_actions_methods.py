@@ -14,7 +14,6 @@ from video_rows import CAPTIONS, VIDEOS
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, normalize, tokenizer
-from prompt_jax.clip.captions import tokenize_captions
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import evaluate
@@ -30,6 +29,7 @@ from prompt_jax.methods.video import (
     vilt_multimodal,
 )
 from prompt_jax.prompts import encode_embedded
+from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training import train
 
 SHUFFLED = VIDEOS[:, jnp.array([2, 0, 3, 1])]

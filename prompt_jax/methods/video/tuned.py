@@ -108,7 +108,15 @@ def _tuned(chooses: Chooses, **others: Any) -> Encoders:
         del rng
         return copy_chosen(task, chooses)
 
-    return Encoders(VideoSettings, init, encode_videos, encode_texts, scale=scale, **others)
+    return Encoders(
+        VideoSettings,
+        init,
+        encode_videos,
+        encode_texts,
+        scale=scale,
+        copies_weights=True,
+        **others,
+    )
 
 
 FULL = _tuned(is_any, optimizer=bound_scale)
