@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 MOVED = {
-    "prompt_jax.captions": "prompt_jax.text.captions",
+    "prompt_jax.captions": "prompt_jax.clip.vocabulary.captions",
     "prompt_jax.class_names": "prompt_jax.text.class_names",
-    "prompt_jax.clip.captions": "prompt_jax.text.captions",
+    "prompt_jax.clip.captions": "prompt_jax.clip.vocabulary.captions",
     "prompt_jax.clip.layouts": "prompt_jax.clip.checkpoints.layouts",
     "prompt_jax.clip.state_dicts": "prompt_jax.clip.checkpoints.state_dicts",
     "prompt_jax.evaluate": "prompt_jax.evaluation.evaluate",

@@ -20,7 +20,7 @@ from experiments.benchmark.counterparts import torch_methods
 from experiments.benchmark.flops import count_products
 from experiments.benchmark.ours import jax_side, work
 from prompt_jax import methods
-from prompt_jax.text.captions import tokenize_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.training import train
 
 STATE = jax_side.openai_state(CONFIG, FROZEN)

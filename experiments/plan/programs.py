@@ -20,11 +20,11 @@ from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, loading
 from prompt_jax.clip.layers import scans
 from prompt_jax.clip.memory import BUDGET_SHARE
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.evaluation import evaluate
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import KEPT
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training import recipes, train
 from prompt_jax.training.sharding import Placement, parse_mesh
 

@@ -12,12 +12,12 @@ from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.setup.preparation import Testable
 from prompt_jax import methods
 from prompt_jax.cli import hosts, progress
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import escape
 from prompt_jax.evaluation import metrics, reliability, retrieval
 from prompt_jax.evaluation.evaluate import Evaluator, TopClasses
 from prompt_jax.evaluation.retrieval import Directions
 from prompt_jax.methods import Encoders, Prompts, Task
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.text.class_names import distinct
 
 

@@ -14,9 +14,9 @@ from experiments.setup.plans import Plan
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import Captions, tokenize_captions
 from prompt_jax.inputs.training_batches import TrainingBatches
 from prompt_jax.methods import Method, Task
-from prompt_jax.text.captions import Captions, tokenize_captions
 from prompt_jax.training import features
 from prompt_jax.training.sharding import Placement
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from prompt_jax.clip import tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size
 from prompt_jax.methods.encoders import Encoders, encode_captions
@@ -22,7 +23,6 @@ from prompt_jax.methods.method import (
     Videos,
     describe_classes,
 )
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.text.class_names import fill
 
 

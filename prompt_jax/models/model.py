@@ -14,6 +14,7 @@ import numpy as np
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import ArgumentError, BadImage, PromptError
 from prompt_jax.evaluation import programs
 from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
@@ -24,7 +25,6 @@ from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.models import running, saved
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.storage.files import filling, is_free
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.text.class_names import check_names, describe_repeated, repeated
 
 BATCH_SIZE = 64

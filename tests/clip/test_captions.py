@@ -11,8 +11,8 @@ from prompt_jax import methods
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.clip.packing import pack, pack_captions, stack
 from prompt_jax.clip.text import TextTower, causal
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
-from prompt_jax.text.captions import tokenize_captions
 
 ROW = BY_FIGURES["vop"]
 TASK, PROMPTS = task_of(ROW), prompts_of(ROW)

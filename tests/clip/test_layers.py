@@ -14,7 +14,7 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
 from prompt_jax.clip.layers import STACKED, scans, stack_layers, unstack_layers
 from prompt_jax.clip.packing import pack_captions
-from prompt_jax.text.captions import tokenize_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.training.train import loss_and_output
 
 LAYERS = 4  # at least two similar layers before the last

@@ -10,6 +10,7 @@ from reference import largest_difference
 from video_rows import BY_FIGURES, CAPTIONS, FIGURES, VIDEOS, prompts_of, task_of
 
 from prompt_jax import methods
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import retrieval
 from prompt_jax.evaluation.metrics import (
@@ -20,7 +21,6 @@ from prompt_jax.evaluation.metrics import (
     summarize,
     told_apart,
 )
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training.optim import warmup_cosine_schedule
 
 PROTOCOL = FIGURES["protocol"]

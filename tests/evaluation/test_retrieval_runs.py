@@ -26,8 +26,8 @@ from experiments.run import experiment, parallel, sweep
 from experiments.setup import batches, shots
 from prompt_jax import methods
 from prompt_jax.clip import tokenizer
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
-from prompt_jax.text.captions import tokenize_captions
 
 FRAMES = 3
 TIME = "emoji_clips:time"

@@ -11,6 +11,7 @@ from video_rows import CAPTIONS, FRAMES, VIDEOS, VideoRow
 
 from prompt_jax import methods
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.methods.video import (
     a5,
     clip_video,
@@ -20,7 +21,6 @@ from prompt_jax.methods.video import (
     vilt_independent,
     vilt_multimodal,
 )
-from prompt_jax.text.captions import tokenize_captions
 
 
 def _load_figures() -> dict[str, dict[str, Any]]:

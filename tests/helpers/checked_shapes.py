@@ -21,8 +21,8 @@ from reference import CLASSES, FROZEN, TINY  # noqa: E402
 
 from prompt_jax import methods  # noqa: E402
 from prompt_jax.clip.packing import PackedTokens, pack_captions  # noqa: E402
+from prompt_jax.clip.vocabulary.captions import tokenize_captions  # noqa: E402
 from prompt_jax.methods.selection import HeldOut  # noqa: E402
-from prompt_jax.text.captions import tokenize_captions  # noqa: E402
 
 SIZE, DIM = TINY.config.image_size, TINY.config.embed_dim
 BATCH, VIEWS, SHOTS, FRAMES = 2, 2, 8, 3

@@ -13,12 +13,12 @@ from PIL import Image
 
 from prompt_jax import methods
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.inputs import preparation
 from prompt_jax.inputs.images.preprocessing import CLIP as OWN
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import loading
 from prompt_jax.models.saved import Saved
-from prompt_jax.text.captions import tokenize_captions
 
 FRAMES = 3
 TEXTS = (

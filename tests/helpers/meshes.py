@@ -19,9 +19,9 @@ import tiny
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.clip.packing import pack_captions, stack
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.evaluation.evaluate import Evaluator
 from prompt_jax.methods.recipe import Recipe
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training import loop, recipes, train
 from prompt_jax.training.sharding import Placement, parse_mesh
 

@@ -11,9 +11,9 @@ from reference import FOLDER, FROZEN, TINY
 
 from prompt_jax import methods
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.methods import encoders
 from prompt_jax.methods.video import adapters, vop, vop_c, vop_f, vop_p
-from prompt_jax.text.captions import tokenize_captions
 
 # Figures contain evenly spaced entries of large arrays; see tests/fixtures/tiny_a/make.py.
 LARGE, STRIDE = 1024, 7

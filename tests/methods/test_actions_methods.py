@@ -15,6 +15,7 @@ from video_rows import CAPTIONS, VIDEOS
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, normalize, tokenizer
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import evaluate
 from prompt_jax.methods import actions, average_frames, encoders
@@ -29,7 +30,6 @@ from prompt_jax.methods.video import (
     vilt_multimodal,
 )
 from prompt_jax.prompts import encode_embedded
-from prompt_jax.text.captions import tokenize_captions
 from prompt_jax.training import train
 
 SHUFFLED = VIDEOS[:, jnp.array([2, 0, 3, 1])]

@@ -15,10 +15,10 @@ from experiments.benchmark.handover import Handover, feature_batch, image_batch
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.clip.packing import pack_captions
+from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.methods import Encoders, Method, Output, Prompts, Task
 from prompt_jax.methods.method import cosine_logits
 from prompt_jax.prompts import PHOTO, encode_classes, generate
-from prompt_jax.text.captions import tokenize_captions
 
 
 class Work(NamedTuple):
