@@ -112,7 +112,7 @@ def finish() -> None:
 
 
 def await_lost_host() -> None:
-    """After communication of devices has failed: waits until the lost host is known.
+    """Waits until the lost host is known, after communication of devices has failed.
 
     Then this process exits with a message about it; returns if no host is lost.
     """

@@ -38,7 +38,7 @@ def test_image_methods_have_a_recipe_for_every_protocol():
         assert record.recipe("few_shot") and record.recipe("cross_dataset")
 
 
-def test_two_records_of_one_name_are_refused(tmp_path, monkeypatch):
+def test_two_records_with_one_name_are_rejected(tmp_path, monkeypatch):
     (tmp_path / "other.py").write_text("from prompt_jax.methods.images.coop import RECORD\n")
     monkeypatch.setattr(images, "other", None, raising=False)  # removed afterwards
     monkeypatch.setattr(images, "__path__", [*images.__path__, str(tmp_path)])

@@ -49,7 +49,7 @@ def test_the_figures_of_a_plan_become_a_row(compiled):
     )
 
 
-def test_a_plan_that_does_not_fit_or_failed_is_told(compiled):
+def test_a_plan_that_does_not_fit_or_failed_is_reported(compiled):
     row = tables.Row("coop", "v5e-8")
     large = dataclasses.replace(compiled, temporaries=2**35)
     found = tables.figures(large, targets.parse("v5e-8"))

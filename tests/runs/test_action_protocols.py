@@ -230,7 +230,7 @@ def test_runs_without_a_later_field_are_the_same_runs():
     assert identity.differences(config, before) == ["data.views: 4 here, 0 there"]
 
 
-def test_cached_views_are_drawn_anew_and_in_order():
+def test_cached_views_have_new_draws_and_are_in_order():
     dataset = datasets.load("emoji_clips", train_per_class=1, test_per_class=1, size=32)
     few = dataset.train[:3]
     inputs, read = Inputs.of(32, frames=4, frame_rule="even"), ReadOptions(num_threads=0)

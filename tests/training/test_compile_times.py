@@ -55,7 +55,7 @@ def test_the_line_is_the_promised_one(monkeypatch):
         ("kgcoop", "ViT-B/16", "cpu", "compiling for CPU"),
     ],
 )
-def test_what_was_not_measured_has_no_figure(name, backbone, kind, line):
+def test_missing_measurements_have_no_figure(name, backbone, kind, line):
     assert compile_times.describe(name, CLIP(VARIANTS[backbone]), device(kind)) == line
 
 
