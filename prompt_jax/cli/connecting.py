@@ -146,6 +146,8 @@ def _explain(address: str, error: Exception) -> str:
             "--distributed: found no Slurm, Open MPI, GKE or TPU pod with the hosts of this run; "
             "give --coordinator=HOST:PORT, --num_processes and --process_id"
         )
+    if "RPC server" in reason:
+        return f"--coordinator={address}: the port is already in use on this host; use another one"
     return f"{_connecting} ({reason})"
 
 
