@@ -13,8 +13,8 @@ from prompt_jax.cli import hosts, interrupts
 from prompt_jax.errors import PromptError, escape
 
 SECONDS_TO_CONNECT = 300
-# After so long without host 0, JAX aborts the process. `hosts` notices other lost hosts earlier.
-SECONDS_TO_ABORT = 45
+# JAX aborts all processes half this time after a host is lost; `hosts` notices it earlier.
+SECONDS_TO_ABORT = 120
 # For the message when JAX aborts the process: the address of host 0, the message while the hosts
 # connect, and the file descriptor to write it to.
 _address, _connecting, _stderr = "", "", 2
@@ -153,7 +153,7 @@ def _explain(address: str, error: Exception) -> str:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(_: int) -> None:
-    """Prints a line when JAX aborts the process because it has lost host 0, then exits."""
+    """Prints a line when JAX aborts the process because host 0 has exited, then exits."""
     message = _connecting
     if not message and _unreachable(_address):
         message = hosts.describe_loss(0)

@@ -1,9 +1,9 @@
 """Coordinates the processes of a run on several hosts: agreement, a common stop, lost hosts.
 
 Every host runs the same command and takes the same steps. Host 0 alone prints and writes files. The
-hosts exchange values through the key-value store of `jax.distributed`. A thread on each host sends
-heartbeats and reads those of the others: if a host has failed, was stopped or does not answer, all
-processes end.
+hosts exchange values through the key-value store of `jax.distributed`, which host 0 holds. Threads
+on each host send heartbeats and read those of the others: if a host has failed, was stopped or does
+not answer, all processes end.
 
 A host is one process of the run; a scheduler may start several on a machine, e.g. one per GPU.
 """
@@ -23,7 +23,7 @@ from prompt_jax.errors import PromptError, escape, shorten
 SECONDS_BETWEEN_HEARTBEATS = 1.0
 # After so long without heartbeats a host is lost; earlier if communication of devices has failed.
 TIMEOUT, TIMEOUT_AFTER_FAILURE = 30.0, 6.0
-# Host 0 holds the store, so it waits for the others before it exits.
+# Host 0 waits for the others before it exits.
 SECONDS_TO_EXIT = 15.0
 _FOREVER = 10**9  # milliseconds
 _PREFIX = "prompt_jax"
@@ -143,11 +143,12 @@ class ProcessGroup:
     """
 
     def __init__(self, store: Any, index: int, count: int):
-        """Exchanges the names of machines and starts the thread."""
+        """Exchanges the names of machines and starts the threads."""
         self.index, self.count, self._store = index, count, store
         self.finished = False
         self._rounds: defaultdict[str, int] = defaultdict(int)
         self._timeout, self._lost = TIMEOUT, list[int]()
+        self._last_heard = dict.fromkeys(range(count), time.monotonic())
         self._exiting = threading.Lock()
         # Of `agree_to_stop`: calls so far, whether a stop was requested, whether the hosts are
         # agreeing, and the call that returns True.
@@ -155,7 +156,8 @@ class ProcessGroup:
         self._calls, self._requested, self._agreeing = 0, False, False
         self._last_call: int | None = None
         self._machines = self.gather("machines", socket.gethostname())
-        threading.Thread(target=self._watch, daemon=True).start()
+        for target in (self._communicate, self._check):
+            threading.Thread(target=target, daemon=True).start()
 
     def name(self, number: int) -> str:
         """Returns a host in words."""
@@ -186,7 +188,9 @@ class ProcessGroup:
         if not self._exiting.acquire(blocking=False):
             time.sleep(2 * SECONDS_TO_EXIT)  # another thread ends this process
             return
-        with contextlib.suppress(Exception):  # the store may be lost
+        if 0 in self._lost:  # and the store with it
+            return
+        with contextlib.suppress(Exception):
             self._publish(f"exits/{self.index}", [code, reason])
             while self.index == 0 and time.monotonic() < until:
                 exiting = [key for key in self._published() if key.startswith("exits/")]
@@ -212,26 +216,31 @@ class ProcessGroup:
         found = self._store.key_value_dir_get(start)
         return {key.removeprefix(start): json.loads(value) for key, value in found}
 
-    def _watch(self) -> None:
+    def _communicate(self) -> None:
+        """Sends heartbeats and reads those of the other hosts; may wait long for a lost host 0."""
         heartbeats: dict[int, int] = {}
-        times = dict.fromkeys(range(self.count), time.monotonic())
-        number_of_heartbeat = 0
+        heartbeat = 0
         while not self.finished:
-            number_of_heartbeat += 1
+            heartbeat += 1
             state: dict[str, Any] = {}
             with contextlib.suppress(Exception):  # host 0, which holds the store, does not answer
-                self._publish(f"heartbeats/{self.index}", number_of_heartbeat)
+                self._publish(f"heartbeats/{self.index}", heartbeat)
                 state = self._published()
                 self._agree(state)
-            now = time.monotonic()
             for number in range(self.count):
                 last = state.get(f"heartbeats/{number}")
                 if last is not None and last != heartbeats.get(number):
-                    heartbeats[number], times[number] = last, now
+                    heartbeats[number], self._last_heard[number] = last, time.monotonic()
                 if number != self.index and (exits := state.get(f"exits/{number}")):
                     self._follow(number, *exits)
-            self._lost = [n for n, last in times.items() if now - last > self._timeout]
-            if self._lost:  # without the store no host is heard, and host 0 is reported
+            time.sleep(SECONDS_BETWEEN_HEARTBEATS)
+
+    def _check(self) -> None:
+        """Exits if a host is lost. Without the store none is heard, and host 0 is reported."""
+        while not self.finished:
+            earliest = time.monotonic() - self._timeout
+            self._lost = [n for n, last in self._last_heard.items() if last < earliest]
+            if self._lost:
                 self._exit(2, f"error: {describe_loss(self._lost[0])}")
             time.sleep(SECONDS_BETWEEN_HEARTBEATS)
 
