@@ -339,3 +339,18 @@ def test_a_failing_compiler_is_reported_and_pytorch_runs_without(counterpart):
     facts = side._start(compiled=True)
     assert facts["first_seconds"] > 0 and "Triton is missing" in facts["not_compiled"]
     assert side._module.clip.visual.transformer.resblocks[0]._compiled_call_impl is None
+
+
+def test_a_loop_over_layers_is_the_same_work_and_a_cell_of_its_own(tmp_path):
+    from experiments.benchmark.ours import jax_parity
+
+    cell, file = Cell("coop", "embedded", 3, 2), tmp_path / "clip.safetensors"
+    expected, _ = jax_parity.run(cell, file, "float32", "highest", scan=False)
+    found, _ = jax_parity.run(cell, file, "float32", "highest", scan=True)
+    compared = compare(expected, found)
+    assert compared["logits"] <= 1e-4 and compared["cosine"] >= 0.99999
+    chosen = Cell("coop", "embedded", 3, layers="scan")
+    assert str(chosen).endswith("float32 scan") and chosen != Cell("coop", "embedded", 3)
+    earlier = asdict(cell)
+    del earlier["layers"]
+    assert records.cell_of(earlier) == cell

@@ -47,8 +47,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--gpu", action="store_true", help="cells for an accelerator")
     which.add_argument(
         "--only", nargs="+", action="append", metavar="KEY=VALUE",
-        help="cells by method, backbone, K, batch, phase, part, N, dtype, runs; values by commas; "
-        "repeatable",
+        help="cells by method, backbone, K, batch, phase, part, N, dtype, runs, layers; values by "
+        "commas; repeatable",
     )  # fmt: skip
     which.add_argument("--draw", metavar="FILE", help="only make tables and plots of a JSON file")
     parser.add_argument(

@@ -17,6 +17,7 @@ BACKBONES = ("embedded", "ViT-B/32", "ViT-B/16")
 PHASES = ("train", "evaluate")
 PARTS = ("all", "text")
 DTYPES = ("float32", "bfloat16")
+LAYERS = ("auto", "scan", "unrolled")
 CLASSES = (10, 50, 100, 1000)
 ITERATIONS = 2
 RUNS = 3  # training runs in one program
@@ -44,6 +45,7 @@ class Cell:
         dtype: compute type; PyTorch uses autocast for bfloat16.
         runs: training runs in one program, each with its own seed and batches. Above 1, the
             counterpart is not PyTorch but the same number of single steps of this library.
+        layers: whether this library runs the towers' layers as a loop; see `config.layers`.
     """
 
     method: str
@@ -55,10 +57,11 @@ class Cell:
     N: int = ITERATIONS
     dtype: str = "float32"
     runs: int = 1
+    layers: str = "auto"
 
     def __post_init__(self):
         choices = {"method": METHODS, "backbone": BACKBONES, "phase": PHASES, "part": PARTS}
-        for field, allowed in (choices | {"dtype": DTYPES}).items():
+        for field, allowed in (choices | {"dtype": DTYPES, "layers": LAYERS}).items():
             if getattr(self, field) not in allowed:
                 raise unknown(f"{field} in --only", str(getattr(self, field)), allowed)
         if self.pairs or self.tower:
@@ -113,10 +116,11 @@ class Cell:
         iterations = f" N={self.N}" if self.method == "pro_mpt" else ""
         part = f" {self.part} part" if self.part != "all" else ""
         runs = f" {self.runs} runs" if self.runs > 1 else ""
+        layers = f" {self.layers}" if self.layers != "auto" else ""
         classes = "" if self.pairs or self.tower else f" K={self.K}"
         return (
             f"{self.method} {self.backbone}{classes} batch={self.batch}{iterations} "
-            f"{self.phase}{part}{runs} {self.dtype}"
+            f"{self.phase}{part}{runs} {self.dtype}{layers}"
         )
 
 
@@ -175,6 +179,7 @@ def gpu(small: bool = False) -> list[Cell]:
             make(name, K=number, batch=batch, phase="evaluate" if name in TOWERS else "train")
             for name, number, batch in plan
         ),
+        make("pro_mpt", K=100, layers="unrolled"),
         make("pro_mpt", K=100, runs=RUNS),
         *(make(name, K=1000, phase="evaluate") for name in ("pro_mpt", "cocoop")),
     ]

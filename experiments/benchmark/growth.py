@@ -36,11 +36,12 @@ def plot_growth(record: Mapping[str, Any], folder: Path) -> list[Path]:
 def curves(cells: Sequence[Mapping[str, Any]], axis: str) -> dict[str, list[Curve]]:
     """Returns by side the longest curve of each method over cells that differ only in `axis`.
 
-    Cells with several runs in one program are ignored.
+    Cells with several runs in one program, or a chosen form of layers, are ignored.
     """
     others = [name for name in AXES if name != axis]
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
-    for cell in (cell for cell in cells if cell["runs"] == 1):
+    usual = (c for c in cells if c["runs"] == 1 and c.get("layers", "auto") == "auto")
+    for cell in usual:
         groups.setdefault((cell["method"], *(cell[name] for name in others)), []).append(cell)
     longest: dict[str, list[Mapping[str, Any]]] = {}
     for (method, *_), group in groups.items():

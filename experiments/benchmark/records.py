@@ -92,7 +92,10 @@ def is_done(record: Mapping[str, Any], cell: Cell) -> bool:
 
 def cell_of(entry: Mapping[str, Any]) -> Cell:
     """Returns the cell of an entry of a record."""
-    return Cell(**{field.name: entry[field.name] for field in dataclasses.fields(Cell)})
+    names = [field.name for field in dataclasses.fields(Cell)]
+    if "layers" not in entry:  # of earlier versions
+        names.remove("layers")
+    return Cell(**{name: entry[name] for name in names})
 
 
 def _conditions(record):

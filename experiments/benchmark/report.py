@@ -152,6 +152,8 @@ def sections(record: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
     for cell in record["cells"]:
         title = "{}, {}, {} part, {}".format(*(cell[key] for key in order))
         title = title.replace("all part", "whole")
+        if (layers := cell.get("layers", "auto")) != "auto":
+            title += f", layers {layers}"
         if cell["runs"] > 1:
             title += f", {cell['runs']} {IN_TURN}"
         found.setdefault(title, []).append(_row(cell, peaks))
@@ -212,7 +214,7 @@ def _best_batches(
     keys = ("backbone", "phase", "part", "dtype", "method", "K", "N", "runs")
 
     def key(cell):
-        return tuple(cell[name] for name in keys)
+        return (*(cell[name] for name in keys), cell.get("layers", "auto"))
 
     for names, group in itertools.groupby(sorted(cells, key=key), key):
         alike = list(group)

@@ -20,6 +20,7 @@ from experiments.benchmark.ours import jax_towers, work
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, Frozen, loading
 from prompt_jax.clip.checkpoints.layouts import from_tree, openai_layout, to_tree
+from prompt_jax.clip.layers import scans
 from prompt_jax.clip.memory import default_budget
 from prompt_jax.evaluation import evaluate
 from prompt_jax.methods import Task
@@ -97,7 +98,10 @@ class Ours:
         self._once: Callable[[], Any]
         # Compilation is timed, so it must not use a cache.
         jax.config.update("jax_enable_compilation_cache", False)
-        clip = CLIP(config, jnp.dtype(cell.dtype), memory or default_budget())
+        scan = scans(jax.default_backend()) if cell.layers == "auto" else cell.layers == "scan"
+        dtype, memory = jnp.dtype(cell.dtype), memory or default_budget()
+        clip = CLIP(config, dtype, memory, scan_layers=scan)
+        frozen = clip.arrange(frozen)
         if not in_turn:
             clip = clip.share_memory(cell.runs)
         if cell.tower:
