@@ -327,8 +327,7 @@ def test_on_an_accelerator_pytorch_is_measured_with_and_without_compilation(coun
     assert side.facts.keys() == {"first_seconds"}  # on a CPU
     facts = side._start(compiled=True)
     assert facts.keys() == {"first_seconds", "compile_seconds", "eager_seconds"}
-    block = side._module.clip.visual.transformer.resblocks[0]
-    assert block._compiled_call_impl is not None and side.run(1) > 0
+    assert side._module.clip.transformer.resblocks[0]._compiled_call_impl is not None
 
 
 def test_a_failing_compiler_is_reported_and_pytorch_runs_without(counterpart):
@@ -349,8 +348,7 @@ def test_a_loop_over_layers_is_the_same_work_and_a_cell_of_its_own(tmp_path):
     found, _ = jax_parity.run(cell, file, "float32", "highest", scan=True)
     compared = compare(expected, found)
     assert compared["logits"] <= 1e-4 and compared["cosine"] >= 0.99999
-    chosen = Cell("coop", "embedded", 3, layers="scan")
-    assert str(chosen).endswith("float32 scan") and chosen != Cell("coop", "embedded", 3)
+    assert str(Cell("coop", "embedded", 3, layers="scan")).endswith("float32 scan")
     earlier = asdict(cell)
     del earlier["layers"]
     assert records.cell_of(earlier) == cell
