@@ -13,11 +13,15 @@ from prompt_jax.cli import hosts, interrupts
 from prompt_jax.errors import PromptError, escape
 
 SECONDS_TO_CONNECT = 300
-# JAX aborts all processes half this time after a host is lost; `hosts` notices it earlier.
+# Of JAX's own heartbeats, which abort the process; `hosts` notices a lost host earlier.
 SECONDS_TO_ABORT = 120
-# For the message when JAX aborts the process: the address of host 0, the message while the hosts
-# connect, and the file descriptor to write it to.
-_address, _connecting, _stderr = "", "", 2
+
+_stderr = 2  # the file descriptor of messages
+
+
+def _explain_abort() -> str:
+    """Returns why JAX aborts the process; "" if it is not about hosts. Replaced by `connect`."""
+    return ""
 
 
 def connect(
@@ -38,16 +42,21 @@ def connect(
         PromptError: the arguments are incomplete, no scheduler is found, or host 0 cannot be
             reached. If other hosts are missing, JAX aborts the process; `_aborted` says why.
     """
-    global _address, _connecting
+    global _explain_abort
     import jax
     from jax._src import distributed  # the store has no public name
 
     check_arguments(address, count, index)
-    of = f" of {count}" if count else ""
-    _connecting = (
-        f"not all hosts{of} connected to {address or 'host 0'} within {seconds} s; start all of "
-        "them, each with its own --process_id, and check the address and firewalls"
-    )
+    state = distributed.global_state
+
+    def explain_timeout() -> str:
+        of, first = f" of {count}" if count else "", state.coordinator_address or "host 0"
+        return (
+            f"not all hosts{of} connected to {first} within {seconds} s; start all of them, each "
+            "with its own --process_id, and check the address and firewalls"
+        )
+
+    _explain_abort = explain_timeout
     if address and index:
         _await_port(address, seconds)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -65,9 +74,9 @@ def connect(
                 heartbeat_timeout_seconds=SECONDS_TO_ABORT,
             )
     except Exception as error:  # of XLA's own classes
-        raise PromptError(_explain(address, error)) from error
-    state = distributed.global_state
-    _address, _connecting = state.coordinator_address or "", ""
+        raise PromptError(_explain(error, address, explain_timeout())) from error
+    first = state.coordinator_address or address
+    _explain_abort = lambda: hosts.describe_loss(0) if _unreachable(first) else ""  # noqa: E731
     hosts.join(state.client, state.process_id, state.num_processes)
     interrupts.before_exit = hosts.announce_exit
     if hosts.is_first():
@@ -138,7 +147,7 @@ def _unreachable(address: str) -> str:
     return ""
 
 
-def _explain(address: str, error: Exception) -> str:
+def _explain(error: Exception, address: str, timeout: str) -> str:
     """Returns the message for an error of `jax.distributed.initialize`."""
     reason = escape(str(error).splitlines()[0]) if str(error) else type(error).__name__
     if not address and "defined" in reason:
@@ -148,15 +157,12 @@ def _explain(address: str, error: Exception) -> str:
         )
     if "RPC server" in reason:
         return f"--coordinator={address}: the port is already in use on this host; use another one"
-    return f"{_connecting} ({reason})"
+    return f"{timeout} ({reason})"
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(_: int) -> None:
     """Prints a line when JAX aborts the process because host 0 has exited, then exits."""
-    message = _connecting
-    if not message and _unreachable(_address):
-        message = hosts.describe_loss(0)
-    if message:
+    if message := _explain_abort():
         os.write(_stderr, f"error: {message}\n".encode())
         os._exit(2)

@@ -133,7 +133,7 @@ def test_wrong_flags_are_explained(given, message):
 
 
 def test_without_a_scheduler_the_flags_are_required(monkeypatch):
-    output = connecting._explain("", ValueError("coordinator_address should be defined."))
+    output = connecting._explain(ValueError("coordinator_address should be defined."), "", "")
     assert output.startswith("--distributed: found no Slurm, Open MPI, GKE or TPU pod")
 
 

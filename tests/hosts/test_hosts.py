@@ -1,7 +1,9 @@
 """Several real processes over loopback train like one process, and end together."""
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -49,7 +51,8 @@ def both(folder):
     words = ["-m", "experiments.main", *tiny.arguments(config, folder / "one")]
     [(code, _, err)] = end([tiny.command(*words, **CACHE)])
     assert code == 0, err
-    (code, out, err), (other_code, other_out, other_err) = end(start(config, folder / "two"))
+    hosts = start_with_slurm(config, folder / "two")
+    (code, out, err), (other_code, other_out, other_err) = end(hosts)
     assert (code, other_code) == (0, 0), err + other_err
     assert "run directory:" in out  # only host 0 prints
     assert not [line for line in other_out.splitlines() if "[Gloo]" not in line]
@@ -71,6 +74,19 @@ def start(config, workdir, count=2, program=("-m", "experiments.main"), last=(),
         tiny.command(*usual, *words, f"--process_id={i}", **CACHE, **environment)
         for i in range(count - 1)
     ] + [tiny.command(*program, *words, f"--process_id={count - 1}", *last, **CACHE, **environment)]
+
+
+def start_with_slurm(config, workdir):
+    """Starts two hosts as `srun --ntasks=2 … --distributed` does."""
+    while True:
+        job = random.randrange(2**12)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", 2**16 - 2**12 + job))  # JAX computes the port from the job
+            break
+    slurm = {"JOB_ID": str(job), "STEP_NODELIST": "localhost", "NTASKS": "2", "LOCALID": "0"}
+    variables = CACHE | {f"SLURM_{name}": value for name, value in slurm.items()}
+    words = ["-m", "experiments.main", *tiny.arguments(config, workdir), "--distributed"]
+    return [tiny.command(*words, **variables, SLURM_PROCID=str(i)) for i in range(2)]
 
 
 def end(hosts, seconds=150):
