@@ -2,19 +2,20 @@
 
 import jax
 
-from prompt_jax.clip import CLIP, CLIPConfig
+from prompt_jax.clip import CLIP
 
-# Seconds to compile the training step, by method and device: ViT-B/16, ahead of time on two idle
-# cores. On TPU and GPU K = 100, batch 32, bfloat16; on the CPU K = 50, batch 4, float32.
+# Seconds to compile the training step, by method, device, and whether the layers run as a loop
+# (`CLIP.scan_layers`): ViT-B/16, ahead of time on two idle cores. On TPU and GPU K = 100, batch 32,
+# bfloat16; on the CPU K = 50, batch 4, float32.
 SECONDS = {
-    ("coop", "TPU v5e"): 41,
-    ("pro_mpt", "TPU v5e"): 106,
-    ("coop", "H100"): 25,
-    ("pro_mpt", "H100"): 95,
-    ("coop", "CPU"): 6,
-    ("cocoop", "CPU"): 8,
-    ("maple", "CPU"): 12,
-    ("pro_mpt", "CPU"): 15,
+    ("coop", "TPU v5e", False): 41,
+    ("pro_mpt", "TPU v5e", False): 106,
+    ("coop", "H100", False): 25,
+    ("pro_mpt", "H100", False): 95,
+    ("coop", "CPU", False): 6,
+    ("cocoop", "CPU", False): 8,
+    ("maple", "CPU", False): 12,
+    ("pro_mpt", "CPU", False): 15,
 }
 # Both towers of the CLIP that was measured.
 LAYERS = (12, 12)
@@ -29,21 +30,21 @@ def device_name(kind: str) -> str:
     return _TPUS.get(kind, "CPU" if kind.lower() == "cpu" else kind)
 
 
-def expected_seconds(method: str, config: CLIPConfig, kind: str) -> float | None:
+def expected_seconds(method: str, clip: CLIP, kind: str) -> float | None:
     """Returns the measured seconds to compile a training step; None if it was not measured.
 
     The number of classes, the batch size and the widths hardly matter; the layers do.
 
     Args:
         method: name of the method.
-        config: the backbone.
+        clip: the backbone.
         kind: JAX's `device_kind`.
     """
-    if (config.image_layers, config.text_layers) != LAYERS:
+    if (clip.config.image_layers, clip.config.text_layers) != LAYERS:
         return None
     words = device_name(kind).replace("-", " ").split()
-    names = {device for _, device in SECONDS if set(device.split()) <= set(words)}
-    return SECONDS.get((method, names.pop())) if names else None
+    names = {device for _, device, _ in SECONDS if set(device.split()) <= set(words)}
+    return SECONDS.get((method, names.pop(), clip.scan_layers)) if names else None
 
 
 def describe(method: str, clip: CLIP, device: jax.Device | None = None) -> str:
@@ -60,7 +61,7 @@ def describe(method: str, clip: CLIP, device: jax.Device | None = None) -> str:
     if device.platform == "cpu" and _weights(clip.config) < LARGE:
         return ""
     line = f"compiling for {device_name(device.device_kind)}"
-    seconds = expected_seconds(method, clip.config, device.device_kind)
+    seconds = expected_seconds(method, clip, device.device_kind)
     if seconds is None:
         return line
     about = max(5, 5 * round(seconds / 5))

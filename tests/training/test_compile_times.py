@@ -29,11 +29,12 @@ def test_devices_are_called_by_their_usual_names(kind):
     assert compile_times.device_name(kind) == KINDS[kind]
 
 
-@pytest.mark.parametrize("name, kind", compile_times.SECONDS)
-def test_measured_programs_are_announced_with_their_seconds(name, kind):
+@pytest.mark.parametrize("name, kind, scan", compile_times.SECONDS)
+def test_measured_programs_are_announced_with_their_seconds(name, kind, scan):
     reported = {"TPU v5e": "TPU v5 lite", "H100": "NVIDIA H100 80GB HBM3", "CPU": "cpu"}[kind]
-    line = compile_times.describe(name, CLIP(VARIANTS["ViT-B/16"]), device(reported))
-    measured = compile_times.SECONDS[name, kind]
+    clip = CLIP(VARIANTS["ViT-B/16"], scan_layers=scan)
+    line = compile_times.describe(name, clip, device(reported))
+    measured = compile_times.SECONDS[name, kind, scan]
     start, _, rest = line.partition(": about ")
     assert start == f"compiling for {compile_times.device_name(reported)}"
     assert abs(float(rest.split(" s, ")[0]) - measured) <= 2.5 or measured < 5
@@ -41,8 +42,9 @@ def test_measured_programs_are_announced_with_their_seconds(name, kind):
 
 
 def test_the_line_is_the_promised_one(monkeypatch):
-    monkeypatch.setitem(compile_times.SECONDS, ("coop", "TPU v5e"), 41)
-    line = compile_times.describe("coop", CLIP(VARIANTS["ViT-B/16"]), device("TPU v5 lite"))
+    monkeypatch.setitem(compile_times.SECONDS, ("coop", "TPU v5e", True), 41)
+    clip = CLIP(VARIANTS["ViT-B/16"], scan_layers=True)
+    line = compile_times.describe("coop", clip, device("TPU v5 lite"))
     assert line.startswith("compiling for TPU v5e: about 40 s")
 
 
