@@ -43,11 +43,6 @@ def check_config(config: Config) -> None:
         if name not in OWN
     }
     hosts.check_same(fields | software, "start all hosts with the same command and software")
-    if config.parallel_seeds:
-        raise PromptError(
-            "config.parallel_seeds=True: seeds are trained together on one host only; leave it out "
-            f"to train them one after another on {hosts.count()} hosts"
-        )
     if config.data.mix and config.batch_size % (GROUP * hosts.count()):
         raise PromptError(
             f"config.batch_size={config.batch_size} and config.data.mix=True: videos are mixed in "

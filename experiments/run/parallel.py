@@ -23,6 +23,7 @@ from experiments.record import identity, workdir
 from experiments.run import experiment, training
 from experiments.setup.loading import finished, load
 from experiments.setup.preparation import Prepared, prepare
+from prompt_jax.cli import hosts
 from prompt_jax.clip.packing import PackedTokens, stack
 from prompt_jax.errors import PromptError
 from prompt_jax.training import compile_times, loop, recipes, saving, train
@@ -55,6 +56,8 @@ def run(
             with workdir.release_on_error(folder), memory.explain_out_of_memory(configs[folder]):
                 results[folder] = function(*args)
         except (PromptError, DataError) as error:
+            if hosts.count() > 1:
+                raise  # see `sweep.run`
             failed[folder] = str(error)
 
     prepared: list[Prepared] = []
@@ -78,6 +81,8 @@ def run(
             with memory.explain_out_of_memory(prepared[0].config):
                 ended = fit(prepared)
         except (PromptError, DataError) as error:
+            if hosts.count() > 1:
+                raise
             failed |= {one.folder: str(error) for one in prepared}
             ended = []
             for one in prepared:
@@ -125,8 +130,9 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
     batches = Together([each.batches for each in shots])
     names = "-".join(str(one.config.seed) for one in runs)
     common = first.folder.parent / f"together-{names}"
-    workdir.make_workdir(common)
-    workdir.lock(common)
+    if hosts.is_first():
+        workdir.make_workdir(common)
+        workdir.lock(common)
     task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
     with (
         workdir.release_on_error(common),
@@ -157,6 +163,7 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
     trained: list[Trained | str] = []
     for number, (one, record) in enumerate(zip(runs, records, strict=True)):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], end.state)
+        state = one.placement.replicate(state)
         if state.diverged:
             trained.append(loop.diverged(int(state.diverged), training.rate(one.config)))
             continue
@@ -165,7 +172,8 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
             checkpoints.save(_total(one), state, record)
         trained.append(loop.trained_by(method, end._replace(state=state)))
     workdir.release(common)
-    shutil.rmtree(common)  # each run has its own last checkpoint now
+    if hosts.is_first():
+        shutil.rmtree(common)  # each run has its own last checkpoint now
     return trained
 
 

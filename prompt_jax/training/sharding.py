@@ -136,12 +136,16 @@ class Placement:
         """Returns a task with its arrays on the devices; see `of_task`."""
         return put(task, self.of_task(task))
 
-    def split(self, batch: Any) -> Any:
+    def split(self, batch: Any, *before: None) -> Any:
         """Returns a host batch with the first axis of each array split along `data`.
 
         With several hosts, each gives its `share` of a batch, but all of `PackedTokens`.
+
+        Args:
+            batch: arrays [batch, …] and `PackedTokens`.
+            before: None for each axis in front of the batch's.
         """
-        shardings = self.of_batch(batch)
+        shardings = self.of_batch(batch, *before)
         if hosts.count() == 1:
             return put(batch, shardings)
 
@@ -159,7 +163,7 @@ class Placement:
 
     def split_runs(self, batches: Any) -> Any:
         """Returns host batches of several runs, [runs, batch, …], split along the second axis."""
-        return put(batches, self.of_batch(batches, None))
+        return self.split(batches, None)
 
     def of_frozen(self, frozen: Frozen) -> Any:
         """Returns the sharding of each weight, a tree like `frozen`.

@@ -137,20 +137,11 @@ def test_without_a_scheduler_the_flags_are_required(monkeypatch):
     assert output.startswith("--distributed: found no Slurm, Open MPI, GKE or TPU pod")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"parallel_seeds": True}, "^config.parallel_seeds=True: .* one after another on 3 hosts$"),
-        ({"data.mix": True, "batch_size": 8}, "^config.batch_size=8 and .* need a multiple of 12$"),
-    ],
-)
-def test_unsupported_settings_of_several_hosts_are_rejected(
-    monkeypatch, tmp_path, changes, message
-):
+def test_groups_of_mixed_videos_belong_to_one_host(monkeypatch, tmp_path):
     monkeypatch.setattr(hosts, "count", lambda: 3)
     config = tiny.small_config("coop", tmp_path)
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(PromptError, match=message):
+    config.data.mix, config.batch_size = True, 8
+    with pytest.raises(PromptError, match="^config.batch_size=8 and .* need a multiple of 12$"):
         agreement.check_config(read(config))
 
 

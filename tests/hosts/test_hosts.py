@@ -252,3 +252,17 @@ def test_hosts_train_like_one(folder, tmp_path, count, devices, method, changes)
     ended += end(start(config, tmp_path / "several", count, XLA_FLAGS=each))
     assert not any(code for code, _, _ in ended), ended
     check_same(tmp_path / "one", tmp_path / "several")
+
+
+@pytest.mark.slow
+def test_hosts_train_several_seeds_together(folder, tmp_path):
+    config = config_of(folder)
+    config.epochs, config.seeds, config.parallel_seeds = 2, (1, 2), True
+    words = ["-m", "experiments.main", *tiny.arguments(config, tmp_path / "one")]
+    ended = end([tiny.command(*words, **CACHE)]) + end(start(config, tmp_path / "two"))
+    assert not any(code for code, _, _ in ended), ended
+    runs = [path.parent for path in sorted((tmp_path / "one").glob("*/*/*/results.json"))]
+    assert len(runs) == 2
+    for run in runs:
+        check_same(run, tmp_path / "two" / run.relative_to(tmp_path / "one"))
+        assert not list(run.parent.glob("together-*"))
