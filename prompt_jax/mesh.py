@@ -6,6 +6,7 @@ derives everything else. An axis need not divide the number of classes: the part
 masks them inside the program, so losses and means never see the padding.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from prompt_jax.cli import hosts
-from prompt_jax.errors import PromptError, unknown
+from prompt_jax.errors import PromptError, shorten, unknown
 
 DATA, MODEL = "data", "model"
 AXES = (DATA, MODEL)
@@ -49,7 +50,13 @@ def parse_mesh(text: str, devices: Sequence[jax.Device], field: str = "mesh") ->
         )
     kinds, of_host = (AxisType.Auto,) * 2, divmod(data, hosts.count())
     if hosts.count() == 1 or of_host[1]:
-        return jax.make_mesh((data, model), AXES, kinds, devices=list(devices))
+        try:
+            return jax.make_mesh((data, model), AXES, kinds, devices=list(devices))
+        except NotImplementedError:  # `model` is a part of an axis of a TPU's network
+            ordered = mesh_utils.create_device_mesh(
+                (data, model), list(devices), allow_split_physical_axes=True
+            )
+            return Mesh(ordered, AXES, axis_types=kinds)
     # A host reads the part of a batch for its devices, so these must be neighbors along `data`.
     ordered = mesh_utils.create_hybrid_device_mesh(
         (of_host[0], model), (hosts.count(), 1), list(devices), process_is_granule=True
@@ -65,15 +72,15 @@ def read_axes(text: str, field: str = "mesh") -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for part in text.split(",") if text else ():
-        axis, _, size = part.strip().partition(":")
+        axis, _, number = part.strip().partition(":")
         if axis not in AXES:
-            raise unknown(f"axis of {field}={text!r}:", axis, AXES)
-        if axis in sizes or not (size.isascii() and size.isdigit() and int(size)):
+            raise unknown(f"axis of {field}={shorten(text)}:", axis, AXES)
+        if axis in sizes or not re.fullmatch("[1-9][0-9]{0,8}", number):
             raise PromptError(
-                f"{field}={text!r} has {part.strip()!r}; it must name each axis once, with the "
-                f"number of its devices, e.g. {EXAMPLE}"
+                f"{field}={shorten(text)} has {shorten(part.strip())}; it must name each axis "
+                f"once, with the number of its devices, e.g. {EXAMPLE}"
             )
-        sizes[axis] = int(size)
+        sizes[axis] = int(number)
     return sizes
 
 

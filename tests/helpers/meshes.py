@@ -3,6 +3,7 @@
 `python -m tests.helpers.meshes CASE …` prints a line of JSON for each case, see `compare`.
 """
 
+import dataclasses
 import json
 import re
 import sys
@@ -40,13 +41,62 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "a5": {"frames": FRAMES, "temporal_heads": 2, "temporal_blocks": 1},
 }
 
+MESHES = ("data:8", "data:4,model:2", "model:8")
+BOTH = MESHES[1:2]
+# The number of classes is odd; see `meshes.NAMES`.
+CASES: dict[str, dict[str, Any]] = {
+    "pro_mpt": {"method": "pro_mpt", "on": "images", "meshes": MESHES},
+    "cocoop": {"method": "cocoop", "on": "images", "meshes": MESHES},
+    "maple": {"method": "maple", "on": "images", "meshes": MESHES},
+    "vop": {"method": "vop", "on": "pairs", "meshes": MESHES},
+    "vilt_clip": {"method": "vilt_clip", "on": "videos", "meshes": MESHES},
+    "cached": {"method": "coop", "on": "features", "meshes": MESHES},
+    # Class features that do not change are split, if the mesh divides their number.
+    "even": {"method": "pro_mpt", "on": "images", "classes": 8, "meshes": BOTH},
+    "keys": {"method": "tip_adapter_f", "on": "features", "meshes": BOTH},
+    # Losses with means over classes.
+    "kgcoop": {"method": "kgcoop", "on": "features", "meshes": BOTH},
+    "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
+    "a5": {"method": "a5", "on": "frames", "meshes": BOTH},
+    "vilt_clip pairs": {"method": "vilt_clip", "on": "pairs", "meshes": BOTH},
+    "own contexts": {
+        "method": "coop",
+        "on": "features",
+        "settings": {"class_specific": True, "name_position": "middle"},
+        "meshes": BOTH,
+    },
+    "mixed": {"method": "vilt_clip", "on": "videos", "mixed": True, "meshes": BOTH},
+    "cocoop loop": {"method": "cocoop", "on": "images", "loop": True, "meshes": BOTH},
+    "vop loop": {"method": "vop", "on": "pairs", "loop": True, "meshes": BOTH},
+    "chunks": {"method": "cocoop", "on": "images", "memory": 2**16, "meshes": BOTH},
+    "fewer classes than devices": {
+        "method": "coop",
+        "on": "features",
+        "classes": 3,
+        "meshes": MESHES[2:],
+    },
+}
+TOGETHER = {
+    f"{name} together": CASES[name] | {"meshes": BOTH, "run": "train_together"}
+    for name in ("cached", "pro_mpt", "vop")
+}
+EVALUATIONS = {
+    f"{name} evaluation": CASES[name] | {"run": "evaluate"}
+    for name in ("cached", "pro_mpt", "vilt_clip", "own contexts")
+} | {"gda evaluation": {"method": "gda", "on": "features", "meshes": BOTH, "run": "evaluate"}}
+SPLIT = {
+    f"{name} split": CASES[name] | {"shard_frozen": True, "meshes": MESHES[:2]}
+    for name in ("pro_mpt", "vilt_clip", "cocoop loop")
+}
+
 
 class Program:
     """A method's training on a mesh.
 
     A case has "method"; "meshes"; "on": "images", "videos", "features", "frames" or "pairs"; and
     may have "run", a function of this class; "classes", their number; "settings"; "memory", bytes
-    for the backward pass; "shard_frozen"; "mixed", whether labels are probabilities.
+    for the backward pass; "shard_frozen"; "mixed", whether labels are probabilities; "loop", for
+    towers of four layers in a loop.
     """
 
     def __init__(self, case: dict[str, Any], mesh: str, devices: list[jax.Device]):
@@ -56,13 +106,18 @@ class Program:
         self.case, on, name = case, case["on"], case["method"]
         self.classes = case.get("classes", len(NAMES))
         kind = "images" if on in ("images", "features") else "videos"
+        sizes, frozen = tiny.CONFIG, tiny.frozen_parameters()
+        if case.get("loop"):
+            sizes = dataclasses.replace(sizes, image_layers=4, text_layers=4)
+            frozen = jax.tree.map(np.asarray, CLIP(sizes).init(jax.random.key(0)))
         clip = CLIP(
-            tiny.CONFIG,
+            sizes,
             memory=case.get("memory"),
             mesh=self.placement.mesh,
             shard_frozen=self.placement.shard_frozen,
+            scan_layers=case.get("loop", False),
         )
-        frozen = self.placement.put_frozen(tiny.frozen_parameters())
+        frozen = self.placement.put_frozen(clip.arrange(frozen))
         if on == "pairs":
             self.method, names = methods.retrieve(methods.get_encoders(name)), NAMES[:0]
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import pytest
 import tiny
+from meshes import BOTH, CASES, EVALUATIONS, SPLIT, TOGETHER
 
 from prompt_jax.errors import PromptError
 from prompt_jax.training.sharding import Placement, parse_mesh
@@ -203,52 +204,7 @@ def test_a_run_resumes_on_another_mesh(tmp_path):
     assert found["labels"][0] == found["labels"][1]
 
 
-MESHES = ("data:8", "data:4,model:2", "model:8")
-BOTH = MESHES[1:2]
 WIDTH, ONE_IMAGE = tiny.CONFIG.embed_dim, 3 * tiny.CONFIG.image_size**2
-# The number of classes is odd; see `meshes.NAMES`.
-CASES: dict[str, dict[str, Any]] = {
-    "pro_mpt": {"method": "pro_mpt", "on": "images", "meshes": MESHES},
-    "cocoop": {"method": "cocoop", "on": "images", "meshes": MESHES},
-    "maple": {"method": "maple", "on": "images", "meshes": MESHES},
-    "vop": {"method": "vop", "on": "pairs", "meshes": MESHES},
-    "vilt_clip": {"method": "vilt_clip", "on": "videos", "meshes": MESHES},
-    "cached": {"method": "coop", "on": "features", "meshes": MESHES},
-    # Class features that do not change are split, if the mesh divides their number.
-    "even": {"method": "pro_mpt", "on": "images", "classes": 8, "meshes": BOTH},
-    "keys": {"method": "tip_adapter_f", "on": "features", "meshes": BOTH},
-    # Losses with means over classes.
-    "kgcoop": {"method": "kgcoop", "on": "features", "meshes": BOTH},
-    "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
-    "a5": {"method": "a5", "on": "frames", "meshes": BOTH},
-    "vilt_clip pairs": {"method": "vilt_clip", "on": "pairs", "meshes": BOTH},
-    "own contexts": {
-        "method": "coop",
-        "on": "features",
-        "settings": {"class_specific": True, "name_position": "middle"},
-        "meshes": BOTH,
-    },
-    "mixed": {"method": "vilt_clip", "on": "videos", "mixed": True, "meshes": BOTH},
-    "chunks": {"method": "cocoop", "on": "images", "memory": 2**16, "meshes": BOTH},
-    "fewer classes than devices": {
-        "method": "coop",
-        "on": "features",
-        "classes": 3,
-        "meshes": MESHES[2:],
-    },
-}
-TOGETHER = {
-    f"{name} together": CASES[name] | {"meshes": BOTH, "run": "train_together"}
-    for name in ("cached", "pro_mpt", "vop")
-}
-EVALUATIONS = {
-    f"{name} evaluation": CASES[name] | {"run": "evaluate"}
-    for name in ("cached", "pro_mpt", "vilt_clip", "own contexts")
-} | {"gda evaluation": {"method": "gda", "on": "features", "meshes": BOTH, "run": "evaluate"}}
-SPLIT = {
-    f"{name} split": CASES[name] | {"shard_frozen": True, "meshes": MESHES[:2]}
-    for name in ("pro_mpt", "vilt_clip")
-}
 
 
 def compare(cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -321,7 +277,8 @@ def test_split_weights_are_gathered_by_the_layers_that_use_them(compared, name):
     for mesh, parts in {"data:8": 8, "data:4,model:2": 2}.items():
         assert compared[name][mesh]["weights"] == pytest.approx(1 / parts, rel=0.02)
         kernel = [tiny.CONFIG.text_width, 3 * tiny.CONFIG.text_width]
-        assert kernel in compared[name][mesh]["gathered"]
+        layer = [1, *kernel] if "loop" in name else kernel
+        assert layer in compared[name][mesh]["gathered"]
         tokens = 1 + tiny.CONFIG.patches  # rows of the position embedding
         rows = [math.prod(shape[:-1]) for shape in compared[name][mesh]["gathered"]]
         assert not [number for number in rows if number > tokens and number % tokens == 0]
@@ -343,7 +300,18 @@ def test_meshes_that_do_not_fit():
     }.items():
         with pytest.raises(PromptError, match=message):
             parse_mesh(text, [device], "config.mesh")
+    with pytest.raises(PromptError, match="has 'data:9+'… \\(105 characters\\); it must name"):
+        parse_mesh("data:" + 100 * "9", [device])
     with pytest.raises(
         PromptError, match="there are 4; use data:4 or data:2,model:2 or data:1,model:4$"
     ):
         parse_mesh("data:3,model:2", [device] * 4)
+
+
+def test_a_mesh_that_splits_an_axis_of_the_network(monkeypatch):
+    def refuse(*_, **options):
+        raise NotImplementedError(options)
+
+    expected = parse_mesh("", jax.devices()[:1])
+    monkeypatch.setattr(jax, "make_mesh", refuse)  # as for model:2 on 4 x 4 chips of TPU v6e
+    assert parse_mesh("", jax.devices()[:1]) == expected
