@@ -36,12 +36,13 @@ class Row(NamedTuple):
     """A plan: a method's training step on a target.
 
     Attributes:
-        method: its name; it has its base-to-novel recipe, in bfloat16.
+        method: its name; it has its base-to-novel recipe.
         target: name of the target.
         classes: number of classes.
         batch: images per step, of all devices.
         backbone: a name of `VARIANTS`.
         mesh: see `--mesh`.
+        dtype: compute type.
         search: whether to find the largest batch and number of classes.
     """
 
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     batch: int = 32
     backbone: str = "ViT-B/16"
     mesh: str = ""
+    dtype: str = "bfloat16"
     search: bool = False
 
     @property
@@ -62,7 +64,7 @@ class Row(NamedTuple):
     def question(self) -> Question:
         """Returns what to compile."""
         config = read(recipes.get_config(self.method))
-        config = replace(config, backbone=self.backbone, dtype="bfloat16", mesh=self.mesh)
+        config = replace(config, backbone=self.backbone, dtype=self.dtype, mesh=self.mesh)
         config = replace(config, batch_size=self.batch, eval_batch_size=self.batch)
         sizes = VARIANTS[self.backbone]
         return Question(config, sizes, self.target, self.classes, "training step")
@@ -92,7 +94,11 @@ TABLES: dict[str, tuple[Row, ...]] = {
         for target in ("v5e", "h100")
         for method in ("coop", "pro_mpt")
     ),
-    "24 GB": (Row("promptsrc", "rtx4090", 1000, 4, "ViT-L/14"),),
+    "24 GB": tuple(
+        Row("promptsrc", "rtx4090", 1000, batch, "ViT-L/14", dtype=dtype)
+        for batch in (4, 32)
+        for dtype in ("float32", "bfloat16")
+    ),
 }
 
 
@@ -149,7 +155,7 @@ def lines(rows: Sequence[Row], plans: dict[str, dict[str, Any]]) -> Iterator[str
             continue
         target = targets.parse(row.target)
         machine = f"{target.devices} × {target.chip.title}" + f", {row.mesh}" * bool(row.mesh)
-        cells = [f"`{row.method}`, {row.backbone}", machine, f"{row.classes:,}", f"{row.batch:,}"]
+        cells = [f"`{row.method}`, {row.backbone}, {row.dtype}", machine, f"{row.classes:,}", f"{row.batch:,}"]
         yield f"| {' | '.join([*cells, *_measured(found)])} |"
 
 
