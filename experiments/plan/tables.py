@@ -155,8 +155,9 @@ def lines(rows: Sequence[Row], plans: dict[str, dict[str, Any]]) -> Iterator[str
             continue
         target = targets.parse(row.target)
         machine = f"{target.devices} × {target.chip.title}" + f", {row.mesh}" * bool(row.mesh)
-        cells = [f"`{row.method}`, {row.backbone}, {row.dtype}", machine, f"{row.classes:,}", f"{row.batch:,}"]
-        yield f"| {' | '.join([*cells, *_measured(found)])} |"
+        run = f"`{row.method}`, {row.backbone}, {row.dtype}"
+        cells = [run, machine, f"{row.classes:,}", f"{row.batch:,}", *_measured(found)]
+        yield f"| {' | '.join(cells)} |"
 
 
 def _measured(found: dict[str, Any]) -> list[str]:
