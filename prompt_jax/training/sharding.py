@@ -105,8 +105,9 @@ class Placement:
         first, number = rows[0], len(rows)
         if first % number or self.data % number or rows[-1] - first >= number:
             raise PromptError(
-                f"the mesh {DATA}:{self.data},{MODEL}:{self.model} divides the devices of hosts; "
-                f"use a {MODEL} that divides the devices of a host, or a multiple of them"
+                f"the mesh {DATA}:{self.data},{MODEL}:{self.model} does not give each host an "
+                f"equal part of a batch; use a size of {MODEL} that divides the number of devices "
+                "of a host, or a multiple of that number"
             )
         return first // number, self.data // number
 

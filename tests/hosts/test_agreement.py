@@ -177,7 +177,9 @@ def test_a_host_reads_the_part_of_its_devices(monkeypatch, owners, share):
     placement.mesh = SimpleNamespace(devices=np.array(devices))
     placement.data, placement.model = len(owners), len(owners[0])
     if share is None:
-        with pytest.raises(PromptError, match=r"^the mesh data:4,model:1 divides the devices of"):
+        with pytest.raises(
+            PromptError, match="^the mesh data:4,model:1 does not give each host an equal part"
+        ):
             _ = placement.share
     else:
         assert placement.share == share
