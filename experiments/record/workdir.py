@@ -17,6 +17,8 @@ from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import check_seal, read_json, seal, write_text
 
+# Variables of Slurm and Open MPI: the number of processes that they started together.
+_TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 # A lock is held while its file is open, so it ends with the process at the latest.
 _LOCKS: dict[pathlib.Path, int] = {}
 
@@ -181,8 +183,10 @@ def lock(workdir: pathlib.Path) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(file)
+        tasks = [os.environ.get(name, "1") for name in _TASKS]
+        hint = "" if set(tasks) == {"1"} else ", or pass --distributed to train with all processes"
         raise PromptError(
-            f"another process is running in {workdir}; wait for it, or use another --workdir"
+            f"another process is running in {workdir}; wait for it, or use another --workdir{hint}"
         ) from None
     _LOCKS[path] = file
 

@@ -316,7 +316,7 @@ def test_a_run_that_excluded_images_is_not_taken_for_a_complete_one(clip, tmp_pa
     assert experiment.run(config, tmp_path / "run")["skipped_pictures"]
 
 
-def test_two_processes_do_not_share_a_directory(clip, tmp_path):
+def test_two_processes_do_not_share_a_directory(clip, tmp_path, monkeypatch):
     code = (
         "import pathlib, sys, time; from experiments.record import workdir; "
         "workdir.claim_workdir(pathlib.Path(sys.argv[1]), {}); print('mine', flush=True); "
@@ -325,7 +325,10 @@ def test_two_processes_do_not_share_a_directory(clip, tmp_path):
     other = tiny.command("-c", code, str(tmp_path))
     try:
         assert other.stdout is not None and other.stdout.readline() == "mine\n"
-        with pytest.raises(PromptError, match="another process is running in"):
+        with pytest.raises(PromptError, match="another process is running in .* --workdir$"):
+            workdir.claim_workdir(tmp_path, {})
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
+        with pytest.raises(PromptError, match="or pass --distributed to train with all processes$"):
             workdir.claim_workdir(tmp_path, {})
     finally:
         other.kill()
