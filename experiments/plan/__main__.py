@@ -45,9 +45,17 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     if not options.seconds > 0:
         raise PromptError(f"--seconds={options.seconds:g} must be above 0")
     targets.check_compiler(targets.parse(options.target))
-    config = run_command.parse(["experiments.plan", *rest])
-    [one, *_] = sweep.expand(config).values()
+    one = choose_run(run_command.parse(["experiments.plan", *rest]))
     return options, dataclasses.replace(one, mesh=options.mesh or one.mesh)
+
+
+def choose_run(config: Config) -> Config:
+    """Returns the first run of a config; prints its name if there are several."""
+    runs = sweep.expand(config)
+    name, one = next(iter(runs.items()))
+    if len(runs) > 1:
+        print(f"the first of {len(runs)} runs, {name}:")
+    return one
 
 
 def count_classes(config: Config) -> int:

@@ -84,6 +84,15 @@ def test_the_number_of_classes_is_that_of_the_data_set():
         of("folder")
 
 
+def test_the_first_of_several_runs_is_planned(capsys):
+    config = Config(seeds=(3, 1), data=dataclasses.replace(Config().data, shots=4))
+    one = command.choose_run(config)
+    assert one.seed == 3 and not one.seeds
+    printed = capsys.readouterr().out
+    assert printed == "the first of 2 runs, emoji_scenes/pro_mpt/4shots-seed3:\n"
+    assert command.choose_run(one) == one and not capsys.readouterr().out
+
+
 def test_the_estimate_is_the_slower_of_products_and_memory():
     costs = Costs(bytes=819e9)
     costs.flops.update({"bf16": int(2 * 197e12), "f32": int(197e12)})
