@@ -60,8 +60,6 @@ def connect(
     if address and index:
         _await_port(address, seconds)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    with contextlib.suppress(AttributeError):  # it would replace our handler of SIGTERM
-        jax.config.update("jax_enable_preemption_service", False)
     handle = ctypes.CDLL(None).signal
     handle(signal.SIGABRT, _aborted)
     try:
@@ -75,6 +73,8 @@ def connect(
             )
     except Exception as error:  # of XLA's own classes
         raise PromptError(_explain(error, address, explain_timeout())) from error
+    # JAX installs a handler of its own.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     first = state.coordinator_address or address
     _explain_abort = lambda: hosts.describe_loss(0) if _unreachable(first) else ""  # noqa: E731
     hosts.join(state.client, state.process_id, state.num_processes)
