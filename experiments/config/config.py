@@ -12,6 +12,7 @@ from experiments.config.data import Data
 from experiments.config.fields import WHOLE, field
 from experiments.config.protocols import PROTOCOLS, Protocol
 from prompt_jax.clip import PRECISIONS
+from prompt_jax.clip.blocks import ATTENTION
 from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import check_type, unknown
 from prompt_jax.methods.recipe import Recipe
@@ -70,6 +71,14 @@ class Config:
         "split the backbone's weights over the devices, along model, or data if there is no model",
         role="free",
         since="2026-12-01",
+    )
+    attention: str = field(
+        "written",
+        "how attention is computed: written out as two products, or by JAX's library function with "
+        "xla or cudnn (NVIDIA GPUs, 16-bit dtype)",
+        choices=ATTENTION,
+        since="2026-12-01",
+        role="free",
     )
     layers: str = field(
         "auto",

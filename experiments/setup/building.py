@@ -5,7 +5,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from experiments.setup import preprocessing, protocols, titles
 from prompt_jax import methods
 from prompt_jax.cli import hosts
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
+from prompt_jax.clip.blocks import Attention
 from prompt_jax.clip.checkpoints.preprocessing import NOTHING, Declared
 from prompt_jax.clip.layers import scans
 from prompt_jax.clip.memory import default_budget
@@ -247,7 +248,10 @@ def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     memory = math.ceil(config.memory_gb * 1e9) or _least(hosts.gather("memory", default_budget()))
     dtype = jnp.dtype(config.dtype)
     scan = scans(jax.default_backend()) if config.layers == "auto" else config.layers == "scan"
-    return CLIP(sizes, dtype, memory, mesh, config.precision, config.shard_frozen, scan)
+    return CLIP(
+        *(sizes, dtype, memory, mesh, config.precision, config.shard_frozen, scan),
+        cast(Attention, config.attention),
+    )
 
 
 def make_placement(config: Config) -> Placement:

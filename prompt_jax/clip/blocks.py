@@ -1,7 +1,7 @@
 """The pre-norm transformer block of both towers."""
 
 import functools
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,8 @@ from jax.typing import DTypeLike
 
 LAYER_NORM_EPSILON = 1e-5
 LAYERS = ("down", "up")  # of an adapter
+Attention = Literal["written", "xla", "cudnn"]
+ATTENTION = get_args(Attention)
 
 
 def layer_norm(dtype: DTypeLike) -> nn.LayerNorm:
@@ -47,6 +49,7 @@ def attend(
     value: jax.Array,
     mask: jax.Array | None = None,
     precision: str = "highest",
+    form: Attention = "written",
 ) -> jax.Array:
     """Computes softmax attention of both towers, with scores and softmax in float32.
 
@@ -55,15 +58,33 @@ def attend(
         key, value: float[..., S, heads, width].
         mask: bool, broadcastable to [..., heads, Q, S]; True where a query attends to a key.
         precision: of float32 products, see `CLIP.precision`.
+        form: see `CLIP.attention`.
 
     Returns:
         float[..., Q, heads * width] in the dtype of `value`.
     """
+    if form != "written":
+        return _library_attention(query, key, value, mask, precision, form)
     # On a CPU `jax.nn.dot_product_attention` is 1.3 times slower for the image tower's shapes and
     # no faster for the text tower's.
     weights = attention_weights(query, key, mask, precision).astype(value.dtype)
     attended = jnp.einsum("...hqs,...shd->...qhd", weights, value, precision=precision)
     return attended.reshape(*attended.shape[:-2], -1)
+
+
+def _library_attention(query, key, value, mask, precision, form):
+    queries, heads, width = query.shape[-3:]
+    axes = jnp.broadcast_shapes(query.shape[:-3], key.shape[:-3])
+    if mask is not None:
+        mask = jnp.broadcast_to(mask, (*axes, 1, queries, key.shape[-3]))
+        mask = mask.reshape(-1, *mask.shape[-3:])
+    query, key, value = (
+        jnp.broadcast_to(x, (*axes, *x.shape[-3:])).reshape(-1, *x.shape[-3:])
+        for x in (query, key, value)
+    )
+    with jax.default_matmul_precision(precision):
+        attended = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=form)
+    return attended.reshape(*axes, queries, heads * width)
 
 
 def attention_weights(
@@ -144,6 +165,7 @@ class Block(nn.Module):
     dtype: jnp.dtype
     precision: str = "highest"
     split_over: Mesh | None = None
+    attention: Attention = "written"
 
     def setup(self):
         # OpenAI's initialization: the scale of residual outputs decreases with depth.
@@ -192,7 +214,9 @@ class Block(nn.Module):
         self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
         """Returns the tokens after the block, float[..., S, d], attending to keys and values."""
-        return self.finish(x, attend(self.query(x), key, value, mask, self.precision))
+        return self.finish(
+            x, attend(self.query(x), key, value, mask, self.precision, self.attention)
+        )
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Returns the tokens after the block with plain self-attention, float[..., S, d]."""

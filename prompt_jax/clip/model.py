@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from prompt_jax.clip.blocks import put_before
+from prompt_jax.clip.blocks import ATTENTION, Attention, put_before
 from prompt_jax.clip.config import CLIPConfig
 from prompt_jax.clip.image import ImageTower, add_slots, deep_inputs, put_prompts
 from prompt_jax.clip.layers import Layer, Layers, stack_layers
@@ -45,6 +45,8 @@ class CLIP:
             float32 on every device. "high" and "default" are faster on accelerators and round
             their inputs: to TF32 on an NVIDIA GPU, to bfloat16 on a TPU, where "high" compensates
             with three passes (`jax.lax.Precision`). On a CPU all three are the same.
+        attention: how softmax attention is computed: "written" as two products; or by
+            `jax.nn.dot_product_attention`, "xla" or "cudnn" (NVIDIA, 16-bit types).
         scan_layers: whether similar layers are compiled once, as a loop; see `layers.Layers`. Both
             forms compute the same values. The parameters may be by layer or stacked; see `arrange`.
     """
@@ -56,10 +58,13 @@ class CLIP:
     precision: str = "highest"
     shard_frozen: bool = False
     scan_layers: bool = False
+    attention: Attention = "written"
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        if self.attention not in ATTENTION:
+            raise unknown("attention", self.attention, ATTENTION)
         if self.memory is not None and self.memory < 1:
             raise PromptError(f"memory={self.memory} must be at least 1 byte, or None")
 
@@ -109,7 +114,9 @@ class CLIP:
 
     def image_layers(self, frozen: Frozen) -> Layers:
         """Returns the layers of the image tower."""
-        block = self._image.make_block(parent=None, split_over=self._split_over)
+        block = self._image.make_block(
+            parent=None, split_over=self._split_over, attention=self.attention
+        )
         return Layers(block, frozen["image"], self.config.image_layers, self.scan_layers)
 
     def run_image_layer(
@@ -315,8 +322,9 @@ class CLIP:
 
     @property
     def block_options(self) -> dict[str, Any]:
-        """Returns dtype and precision for a further `Block`, by its field names."""
-        return {"dtype": self.dtype, "precision": self._precision}
+        """Returns options for a further `Block`, by its field names."""
+        own = {"dtype": self.dtype, "precision": self._precision}
+        return {**own, "attention": self.attention}
 
     @property
     def _precision(self):
@@ -324,7 +332,9 @@ class CLIP:
         return self.precision if self.dtype == jnp.float32 else "default"
 
     def _text_layers(self, frozen):
-        block = self._text.make_block(parent=None, split_over=self._split_over)
+        block = self._text.make_block(
+            parent=None, split_over=self._split_over, attention=self.attention
+        )
         return Layers(block, frozen["text"], self.config.text_layers, self.scan_layers)
 
     @property

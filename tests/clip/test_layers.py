@@ -15,6 +15,7 @@ from prompt_jax.clip import CLIP, loading
 from prompt_jax.clip.layers import STACKED, scans, stack_layers, unstack_layers
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
+from prompt_jax.errors import PromptError
 from prompt_jax.training.train import loss_and_output
 
 LAYERS = 4  # at least two similar layers before the last
@@ -157,3 +158,36 @@ def test_a_loop_takes_kernels_in_the_compute_type():
     images = jax.random.normal(jax.random.key(3), (2, SIZE, SIZE, 3))
     rounded, converted = (clip.encode_image(clip.arrange(FROZEN, x), images) for x in (False, True))
     np.testing.assert_array_equal(rounded, converted)
+
+
+def test_contexts_of_images_need_one_loop_and_the_last_layer():
+    context = jnp.zeros((2, 3, CONFIG.text_width))  # of two images
+    tokens, eot = jnp.zeros((5, 4, CONFIG.text_width)), jnp.ones((5, 1), int)
+    position = jnp.zeros((5, 4), int)
+
+    def encode(frozen):
+        return SCAN.extend(frozen, SCAN.prefill(frozen, context), tokens, position, eot)
+
+    assert loops(encode, STACK) == [LAYERS - 1] * 2
+
+
+@pytest.mark.parametrize("context", [(), (2,)])
+def test_the_library_s_attention_is_the_one_written_out(context):
+    library = dataclasses.replace(UNROLLED, attention="xla")
+    images = jax.random.normal(jax.random.key(3), (2, SIZE, SIZE, 3))
+    np.testing.assert_allclose(
+        library.encode_image(FROZEN, images), UNROLLED.encode_image(FROZEN, images), atol=1e-5
+    )
+    prefix = jax.random.normal(jax.random.key(4), (*context, 3, CONFIG.text_width))
+    tokens = jax.random.normal(jax.random.key(5), (2, 4, CONFIG.text_width))
+    position, eot = jnp.array([[0, 1, 0, 1], [0, 1, 2, 3]]), jnp.array([[1, 3], [3, 0]])
+
+    def encode(clip):
+        return clip.extend(FROZEN, clip.prefill(FROZEN, prefix), tokens, position, eot)
+
+    np.testing.assert_allclose(encode(library), encode(UNROLLED), atol=1e-5)
+
+
+def test_an_unknown_form_of_attention_is_rejected():
+    with pytest.raises(PromptError, match="attention"):
+        dataclasses.replace(UNROLLED, attention="flash")
