@@ -98,8 +98,8 @@ def test_nvidias_compiler_accepts_a_training_step():
 def test_a_tpus_compiler_accepts_vit_b_16(tpu, name):
     config = dataclasses.replace(config_of(name, "images"), batch_size=32)
     found = compile_first(tpu, Question(config, VARIANTS["ViT-B/16"], "v5e:2x2", 100))
-    weights = 149_620_737 * 4
-    assert not found.refused and found.held["weights"] == pytest.approx(weights, rel=0.01)
+    parameters = 149_620_737  # the matrices have two bytes each, all others four
+    assert not found.refused and 2 < found.held["weights"] / parameters < 2.5
     assert found.bytes < tpu_memory()
 
 
