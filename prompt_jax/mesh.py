@@ -123,6 +123,25 @@ def constrain(mesh: Mesh | None, x: jax.Array, *axes: Axes) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*before, *axes)))
 
 
+def split_batch(mesh: Mesh | None, tree: Any, of_image: int = 2) -> Any:
+    """Splits the first axis of arrays along `data` alone, inside a compiled program.
+
+    Left to itself, the partitioner may split the tokens of an image along `model`, and gathers them
+    in every layer.
+
+    Args:
+        mesh: see `constrain`.
+        tree: arrays; those without a batch axis are replicated.
+        of_image: number of their axes that are not of the batch.
+    """
+
+    def split(x: jax.Array) -> jax.Array:
+        batch = (DATA,) if x.ndim > of_image else ()
+        return constrain(mesh, x, *batch, *(None,) * (x.ndim - len(batch)))
+
+    return jax.tree.map(split, tree)
+
+
 def replicate(mesh: Mesh | None, tree: Any) -> Any:
     """Replicates all arrays of a tree over the devices, inside a compiled program."""
     return jax.tree.map(lambda x: constrain(mesh, x, *(None,) * x.ndim), tree)

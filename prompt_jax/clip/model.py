@@ -17,7 +17,7 @@ from prompt_jax.clip.layers import Layer, Layers, stack_layers
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.mesh import DATA, constrain, replicate, size, text_axes
+from prompt_jax.mesh import DATA, constrain, replicate, size, split_batch, text_axes
 
 PRECISIONS = ("highest", "high", "default")
 
@@ -157,7 +157,7 @@ class CLIP:
         needed = c.image_layers * block_bytes(number, seen, *sizes)
         if self.memory is not None and needed > self.memory * size(self.mesh, DATA):
             look = jax.checkpoint(look)
-        return look(tokens, prompts)
+        return split_batch(self.mesh, look(split_batch(self.mesh, tokens), prompts))
 
     def run_image_layers(
         self,
@@ -271,7 +271,8 @@ class CLIP:
         The rows of a group run in chunks if together they need more than `memory`. The groups of
         rows are split over the mesh, see `mesh.text_axes`; N need not be a multiple of them.
         """
-        c, prefix = self.config, cache[0][0]
+        c, cache = self.config, split_batch(self.mesh, cache, 3)
+        prefix = cache[0][0]
         length, number = position.shape[1], math.ceil(len(position) / groups)
         seen, batch = prefix.shape[-3] + length, math.prod(prefix.shape[:-3])
         sizes = (c.text_width, c.text_mlp, c.text_heads, self.dtype.itemsize)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
+from prompt_jax.mesh import split_batch
 from prompt_jax.methods.images import zero_shot
 from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
@@ -154,8 +155,16 @@ def forward(prompts: Prompts, prepared: None, task: Task, images: Images) -> Out
     made_from = zero_shot if s.normalize_generator_input else task.constants
     shared = jnp.broadcast_to(made_from, (batch, *made_from.shape))
     vision = first_slots(prompts["vision"], chosen)
+
+    def filtered(
+        features: Float[Array, "batch classes dim"], logits: Float[Array, "batch classes"]
+    ) -> Float[Array, "batch selected dim"]:
+        # On a mesh, an image's classes come together on the devices of the image.
+        logits = split_batch(clip.mesh, logits, 1)
+        return split_batch(clip.mesh, select(features, logits, chosen))
+
     start = (
-        select(shared, first_logits, chosen),
+        filtered(shared, first_logits),
         jnp.broadcast_to(vision, (batch, *vision.shape)),
         jnp.broadcast_to(prompts["context"], (batch, *prompts["context"].shape)),
     )
@@ -173,7 +182,7 @@ def forward(prompts: Prompts, prepared: None, task: Task, images: Images) -> Out
         classes = normalize(raw_classes)
         logits = cosine_logits(task, features, classes)
         made_from = classes if s.normalize_generator_input else raw_classes
-        carry = (select(made_from, logits, chosen), vision, context)
+        carry = (filtered(made_from, logits), vision, context)
         return hold(carry, s.stop_gradient), logits
 
     _, logits = jax.lax.scan(iterate, start, length=s.iterations)
