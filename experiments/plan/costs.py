@@ -146,14 +146,25 @@ class _Counter:
         for parameter, operand in zip(inside.parameters, here.operands(one), strict=False):
             if not operand.moved:
                 continue
-            users = list(inside.users(parameter.name))
-            if users and all(user.opcode in ("dynamic-slice", "slice", "gather") for user in users):
-                moved += min(operand.moved, sum(user.bytes for user in users))
-            elif any(update.operands[0] == parameter.name for update in updates):
+            if any(update.operands[0] == parameter.name for update in updates):
                 continue  # updated in place
-            else:
-                moved += operand.moved
+            moved += min(operand.moved, self._read(parameter, inside))
         return moved + 2 * sum(inside.instructions[one.operands[1]].bytes for one in updates)
+
+    def _read(self, value: Instruction, inside: Computation) -> int:
+        """Returns the bytes that a fusion reads of a value: of slices, only theirs."""
+        read = 0
+        for user in inside.users(value.name):
+            if user.opcode in ("dynamic-slice", "slice", "gather"):
+                read += user.bytes
+            elif user.opcode == "fusion":  # a fusion inside of a fusion
+                nested = self._program.computations[user.called("calls")]
+                for parameter, operand in zip(nested.parameters, user.operands, strict=False):
+                    if operand == value.name:
+                        read += self._read(parameter, nested)
+            else:
+                return value.bytes
+        return read
 
 
 def _updates(inside: Computation) -> list[Instruction]:

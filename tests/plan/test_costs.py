@@ -129,6 +129,37 @@ def test_the_text_of_a_tpu_program_is_parsed():
     assert found.bytes == pytest.approx(moved, abs=100)
 
 
+NESTED = """
+HloModule jit_step
+
+%inner (stack: bf16[12,8,4], layer: s32[]) -> bf16[8,4] {
+  %stack = bf16[12,8,4]{2,1,0} parameter(0)
+  %layer = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  %slice = bf16[1,8,4]{2,1,0} dynamic-slice(%stack, %layer, %zero, %zero)
+  ROOT %weights = bf16[8,4]{1,0} bitcast(%slice)
+}
+
+%outer (stack.1: bf16[12,8,4], layer.1: s32[]) -> bf16[8,4] {
+  %stack.1 = bf16[12,8,4]{2,1,0} parameter(0)
+  %layer.1 = s32[] parameter(1)
+  %own = bf16[8,4]{1,0} fusion(%stack.1, %layer.1), kind=kLoop, calls=%inner
+  ROOT %negative = bf16[8,4]{1,0} negate(%own)
+}
+
+ENTRY %main (a: bf16[12,8,4], n: s32[]) -> bf16[8,4] {
+  %a = bf16[12,8,4]{2,1,0} parameter(0)
+  %n = s32[] parameter(1)
+  ROOT %result = bf16[8,4]{1,0} fusion(%a, %n), kind=kOutput, calls=%outer
+}
+"""
+
+
+def test_a_slice_inside_of_nested_fusions_counts_alone():
+    found = costs.count(hlo.parse(NESTED))
+    assert found.bytes == pytest.approx(2 * 2 * 8 * 4, abs=8)  # read and written; the index is 4
+
+
 def test_a_loop_with_an_unknown_number_of_iterations_counts_once():
     unknown = PROGRAM.replace("%most = s32[]{:T(128)} constant(5)", "%most = s32[] parameter(1)")
     found = costs.count(hlo.parse(unknown))
