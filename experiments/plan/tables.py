@@ -28,7 +28,7 @@ from prompt_jax.storage.files import write_text
 
 SECONDS = 1800.0
 PAGE = Path("docs/machines.md")
-PLANS = Path("results/plans.json")
+PLANS = Path("docs/machines.json")
 BEGIN, END = "<!-- table: {} -->", "<!-- end -->"
 
 
@@ -70,6 +70,11 @@ class Row(NamedTuple):
         return Question(config, sizes, self.target, self.classes, "training step")
 
 
+HEADS = (
+    *("training step", "machine", "K", "batch", "memory per device", "temporaries"),
+    *("collectives", "at best", "compiled in"),
+)
+LARGEST = ("largest batch", "largest K")
 MACHINES = ("v5e-8", "v6e-8", "v5p-8", "a100-40gb", "h100")
 LARGE = ("ViT-L/14", "ViT-L/14@336px", "ViT-H-14", "ViT-g-14")
 TABLES: dict[str, tuple[Row, ...]] = {
@@ -144,34 +149,33 @@ def figures(compiled: Compiled, target: targets.Target) -> dict[str, Any]:
 
 def lines(rows: Sequence[Row], plans: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yields the lines of a table in Markdown; rows without a plan are left out."""
-    yield (
-        "| method, backbone | machine | K | batch | memory a device | temporaries | "
-        "collectives a step | at best | largest batch; K | compiled in |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for row in rows:
-        found = plans.get(row.key)
-        if found is None:
-            continue
+    planned = [(row, plans[row.key]) for row in rows if row.key in plans]
+    if not planned:
+        return
+    heads = [*HEADS, *LARGEST] if any(row.search for row, _ in planned) else HEADS
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for row, found in planned:
         target = targets.parse(row.target)
         machine = f"{target.devices} × {target.chip.title}" + f", {row.mesh}" * bool(row.mesh)
         run = f"`{row.method}`, {row.backbone}, {row.dtype}"
         cells = [run, machine, f"{row.classes:,}", f"{row.batch:,}", *_measured(found)]
+        if row.search:
+            cells += found.get("largest", {}).values()
         yield f"| {' | '.join(cells)} |"
 
 
 def _measured(found: dict[str, Any]) -> list[str]:
     if "failed" in found:
-        return [found["failed"], *[""] * 5]
+        return [found["failed"], *[""] * 4]
     of = f"{report.size(found['bytes'])} of {report.size(found['memory'])}"
     fits = found["bytes"] <= found["memory"] and not found["refused"]
     memory = of if fits else f"**does not fit**: {of}"
     moved = ", ".join(f"{kind} {report.size(n)}" for kind, n in found["collectives"].items())
     rate = found["images"] / found["seconds"] if found["seconds"] else 0
     best = f"{1000 * found['seconds']:.1f} ms, {rate:,.0f} images/s" if rate else ""
-    most = "; ".join(found.get("largest", {}).values())
     seconds = f"{found['compile_seconds']:.0f} s"
-    return [memory, report.size(found["temporaries"]), moved or "–", best, most, seconds]
+    return [memory, report.size(found["temporaries"]), moved or "–", best, seconds]
 
 
 def write_page(page: Path, plans: dict[str, dict[str, Any]]) -> None:

@@ -38,14 +38,14 @@ def test_every_row_is_a_run():
 
 
 def test_the_figures_of_a_plan_become_a_row(compiled):
-    row = tables.Row("coop", "v5e-8")
+    row = tables.Row("coop", "v5e-8", search=True)
     found = tables.figures(compiled, targets.parse("v5e-8"))
     found["largest"] = {"batch": "500 (560 does not fit)", "classes": "20,000 or more"}
     [_, _, line] = tables.lines([row], {row.key: found})
     assert line == (
         "| `coop`, ViT-B/16, bfloat16 | 8 × TPU v5e | 100 | 32 | 1.50 GiB of 15.75 GiB | "
         "1.00 GiB | all-reduce 1.00 MiB | 10.0 ms, 3,197 images/s | "
-        "500 (560 does not fit); 20,000 or more | 16 s |"
+        "16 s | 500 (560 does not fit) | 20,000 or more |"
     )
 
 
@@ -58,7 +58,7 @@ def test_a_plan_that_does_not_fit_or_failed_is_reported(compiled):
     )
     failed = {row.key: {"failed": "stopped after 1800 s"}}
     assert "stopped after 1800 s" in list(tables.lines([row], failed))[2]
-    assert len(list(tables.lines([row], {}))) == 2  # only the head
+    assert not list(tables.lines([row], {}))
 
 
 def test_tables_are_replaced_in_the_page(tmp_path, compiled):
