@@ -40,9 +40,10 @@ _PRECISION = re.compile(r'operand_precision"?[=:][\[{]"?(\w+)', re.IGNORECASE)
 _GROUPS = re.compile(r"replica_groups=\{\{([\d,]+)\}|replica_groups=\[\d+,(\d+)\]")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}")
 ASSUMPTIONS = (
-    "An estimate: products at the data sheet's peak, or each kernel's operands and results at the full "
-    "bandwidth of the main memory, without caches; the longer of the two counts. Then collectives "
-    "at a link's full rate, not overlapped. Reading data and starting kernels take no time."
+    "An estimate: products at the data sheet's peak, or each kernel's operands and results at the "
+    "full bandwidth of the main memory, without caches; the longer of the two counts. Then "
+    "collectives at a link's full rate, not overlapped. Reading data and starting kernels take no "
+    "time."
 )
 
 
