@@ -58,9 +58,7 @@ class Run:
         classes: number of classes K.
         placement: of arrays on the target's devices.
         method, settings, task, prompts: see `experiments.setup`.
-        trains: whether there is a training step.
         shape: sizes of an image or video.
-        kind: "images" or "videos".
     """
 
     config: Config
