@@ -163,8 +163,6 @@ class TextTower(nn.Module):
             float[..., N, Q, d], unnormalized.
         """
         x = self.place(tokens, cache[0][0].shape[-3] + position)
-        if layers.scan:  # with the axes that the first layer adds, it runs in the loop too
-            x = jnp.broadcast_to(x, (*cache[0][0].shape[:-3], *x.shape))
         slot = jnp.arange(tokens.shape[-2])
         distance = slot[:, None] - slot
         own = (distance >= 0) & (distance <= position[..., None])
