@@ -2,7 +2,8 @@
 
 They share the frozen backbone, and small batches do not use a GPU fully, so several runs take
 little longer than one. Each has its own shots, batches, prompts and optimizer, and gets the same
-results as a separate run.
+results as a separate run. On a CPU the frames of a single batch of videos already keep all cores
+busy, so there the runs are computed one after another within each step.
 """
 
 import contextlib
@@ -124,7 +125,8 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
             "their numbers of training images differ; set it to False"
         )
     method, config = first.method, first.config
-    step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate))
+    in_turn = first.plan.train.kind == "videos" and jax.default_backend() == "cpu"
+    step = train.make_parallel_step(method, lambda rate: _optimizer(first, rate), in_turn)
     rates = jnp.asarray([one.config.learning_rate for one in runs], jnp.float32)
     states = [train.init_state(one.prompts, _optimizer(one)) for one in runs]
     batches = Together([each.batches for each in shots])
@@ -133,7 +135,8 @@ def fit(runs: list[Prepared]) -> list[Trained | str]:
     if hosts.is_first():
         workdir.make_workdir(common)
         workdir.lock(common)
-    task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(len(runs)))
+    users = 1 if in_turn else len(runs)
+    task = dataclasses.replace(first.task, clip=first.task.clip.share_memory(users))
     with (
         workdir.release_on_error(common),
         first.plan.listing_all_bad(),

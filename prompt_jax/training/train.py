@@ -81,13 +81,16 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
 
 
 def make_parallel_step(
-    method: Method, build_optimizer: Callable[[jax.Array], optax.GradientTransformation]
+    method: Method,
+    build_optimizer: Callable[[jax.Array], optax.GradientTransformation],
+    in_turn: bool = False,
 ):
     """Returns the jitted step of several runs that share a task with its frozen backbone.
 
     Args:
         method: method of the runs.
         build_optimizer: (learning rate float32[]) -> optimizer.
+        in_turn: whether the runs are computed one after another, as a loop, instead of together.
 
     Returns:
         (states, task, batches, rates) -> (states, metrics), as in `make_step`. All arrays of
@@ -98,8 +101,11 @@ def make_parallel_step(
         return _step(method, build_optimizer(rate), state, task, batch)
 
     def steps(states: State, task: Task, batches, rates) -> tuple[State, dict[str, jax.Array]]:
-        together = jax.vmap(step, in_axes=(0, None, 0, 0))
-        return replicate(task.clip.mesh, together(states, task, batches, rates))
+        if in_turn:
+            after = jax.lax.map(lambda one: step(one[0], task, *one[1:]), (states, batches, rates))
+        else:
+            after = jax.vmap(step, in_axes=(0, None, 0, 0))(states, task, batches, rates)
+        return replicate(task.clip.mesh, after)
 
     return jax.jit(steps, donate_argnums=0)
 

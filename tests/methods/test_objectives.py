@@ -23,7 +23,8 @@ from prompt_jax.training import optim, train
 VIDEO = "a video of a person doing {}."
 
 
-def test_parallel_runs_equal_separate_ones():
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_parallel_runs_equal_separate_ones(in_turn):
     row = BY_FIGURES["vop"]
     method, task, batch = methods.retrieve(vop.ENCODERS), task_of(row), batch_of(row)
     starts = [jax.tree.map(lambda x, k=k: k * x, prompts_of(row)) for k in (1.0, 2.0)]
@@ -34,7 +35,7 @@ def test_parallel_runs_equal_separate_ones():
     together = jax.tree.map(lambda *x: jnp.stack(x), *states)
     stacked = {key: jnp.stack([one[key] for one in batches]) for key in ("image", "label")}
     stacked["text"] = stack([one["text"] for one in batches])
-    step = train.make_parallel_step(method, build)
+    step = train.make_parallel_step(method, build, in_turn)
     ended, metrics = step(together, task, stacked, rates)
     for run in range(2):
         alone = train.make_step(method, build(rates[run]))
