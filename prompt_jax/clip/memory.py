@@ -1,5 +1,6 @@
 """Estimates and bounds the memory of a tower's backward pass."""
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -24,6 +25,27 @@ def default_budget() -> int | None:
     if device.platform == "cpu" and hasattr(os, "sysconf"):
         return int(BUDGET_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return None
+
+
+@functools.cache
+def sparing_options() -> dict[str, str]:
+    """Returns compiler options with which a CPU computes in an order that needs little memory.
+
+    By default XLA's CPU compiler starts everything as early as it can. It would recompute the
+    activations of all blocks at once, long before the backward pass needs them. Values do not
+    depend on the order.
+
+    Returns:
+        options of `jax.jit`: none for other devices, and for versions of XLA without this option.
+    """
+    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
 
 
 def block_bytes(

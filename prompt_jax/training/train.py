@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from prompt_jax.clip.memory import sparing_options
 from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input
 from prompt_jax.methods.recipe import EpochAverage
@@ -77,7 +78,7 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
     def step(state: State, task: Task, batch) -> tuple[State, dict[str, jax.Array]]:
         return replicate(task.clip.mesh, _step(method, optimizer, state, task, batch))
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, compiler_options=sparing_options())
 
 
 def make_parallel_step(
@@ -107,7 +108,7 @@ def make_parallel_step(
             after = jax.vmap(step, in_axes=(0, None, 0, 0))(states, task, batches, rates)
         return replicate(task.clip.mesh, after)
 
-    return jax.jit(steps, donate_argnums=0)
+    return jax.jit(steps, donate_argnums=0, compiler_options=sparing_options())
 
 
 def _step(method, optimizer, state, task, batch):

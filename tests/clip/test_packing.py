@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reference import largest_difference, random_clip, relative_difference
 
 from prompt_jax.clip import CLIP, VARIANTS, tokenizer
-from prompt_jax.clip.memory import default_budget
+from prompt_jax.clip.memory import default_budget, sparing_options
 from prompt_jax.clip.packing import CLASSES_PER_ROW, make_room, pack
 from prompt_jax.errors import PromptError
 from prompt_jax.prompts import encode_classes, encode_embedded, tokenize_classes
@@ -260,6 +260,34 @@ def test_recomputed_image_blocks_have_the_same_gradients():
     expected = value_and_gradient(clip)
     result = value_and_gradient(dataclasses.replace(clip, memory=LITTLE_MEMORY))
     assert relative_difference(result, expected) <= 1e-5
+
+
+@pytest.mark.slow
+def test_recomputed_image_blocks_need_less_memory():
+    config = dataclasses.replace(VARIANTS["ViT-B/16"], image_layers=6)  # shapes only
+    images = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
+    prompts = jax.ShapeDtypeStruct((2, 6, 8, 768), jnp.float32)
+
+    def needed(memory):
+        clip = CLIP(config, memory=memory)
+        frozen = jax.eval_shape(clip.init, jax.random.key(0))
+
+        def loss(prompts, frozen, images):
+            tokens = clip.embed_image(frozen, images)
+
+            def iterate(prompts, _):  # as ProMPT does
+                features = clip.encode_tokens(frozen, tokens, prompts)
+                return prompts + features[:, None, None, :1], jnp.sum(features**2)
+
+            return jnp.sum(jax.lax.scan(iterate, prompts, length=2)[1])
+
+        gradient = jax.jit(jax.grad(loss), compiler_options=sparing_options())
+        analysis: Any = gradient.lower(prompts, frozen, images).compile().memory_analysis()
+        return analysis.temp_size_in_bytes
+
+    whole, recomputed = needed(None), needed(LITTLE_MEMORY)
+    print(f"MB: {whole / 1e6:.0f}; recomputed: {recomputed / 1e6:.0f}")
+    assert recomputed < whole / 2
 
 
 def test_a_budget_of_zero_is_rejected():

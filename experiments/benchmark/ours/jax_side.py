@@ -147,7 +147,8 @@ class Ours:
         analysis, memory = self._step.cost_analysis(), self._step.memory_analysis()
         self.facts = {
             "compile_seconds": compiled,
-            "flops": len(self._turns) * flops.count_products(step, *unbounded(arguments)),
+            "flops": len(self._turns)
+            * flops.count_products(step.__wrapped__, *unbounded(arguments)),
             "xla_flops": (analysis or {}).get("flops"),
             "xla_temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
         }
