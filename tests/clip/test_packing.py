@@ -287,7 +287,8 @@ def test_recomputed_image_blocks_need_less_memory():
 
     whole, recomputed = needed(None), needed(LITTLE_MEMORY)
     print(f"MB: {whole / 1e6:.0f}; recomputed: {recomputed / 1e6:.0f}")
-    assert recomputed < whole / 2
+    # Without the option, XLA recomputes blocks long before their backward passes.
+    assert recomputed < whole / (2 if sparing_options() else 1.5)
 
 
 def test_a_budget_of_zero_is_rejected():

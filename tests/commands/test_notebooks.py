@@ -190,6 +190,7 @@ def test_on_a_tpu_the_jax_and_libtpu_that_are_there_stay(
     found = [SimpleNamespace(name=name, version=version) for name, version in there.items()]
     monkeypatch.setattr(importlib.metadata, "distributions", lambda: found)
     monkeypatch.setattr(glob, "glob", lambda pattern: [pattern] * (pattern == runtime))
+    monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)  # JAX sets it where libtpu is installed
     if runtime.isupper():
         monkeypatch.setenv(runtime, "v5litepod-1")
     wheel = tmp_path / "prompt_jax-0.1.0-py3-none-any.whl"

@@ -26,6 +26,7 @@ from experiments.run import experiment, parallel, sweep
 from experiments.setup import batches, shots
 from prompt_jax import methods
 from prompt_jax.clip import tokenizer
+from prompt_jax.clip.packing import pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
 
@@ -167,7 +168,7 @@ def test_parallel_seeds_equal_separate_runs(clip, tmp_path):
 
 def test_batches_of_captions_of_different_lengths_stack():
     texts = [tokenize_captions(["a cat", "a dog on a mat"]), tokenize_captions(["a", "a cow"])]
-    packed = [batches.pack_captions(one.tokens) for one in texts]
+    packed = [pack_captions(one.tokens) for one in texts]
     stacked = parallel.Together([iter([{"text": one}]) for one in packed])
     found = next(stacked)["text"]
     assert found.tokens.shape == (2, 1, packed[0].tokens.shape[1])
