@@ -165,7 +165,11 @@ def test_killing_host_0_ends_the_others(folder, tmp_path):
     first = tiny.command(*program, *words, "--process_id=0", **CACHE)
     second = tiny.command("-m", "experiments.main", *words, "--process_id=1", **CACHE)
     (code, _, _), (other_code, _, err) = end([first, second])
-    assert (code, other_code) == (-signal.SIGKILL, 2), err
+    assert code == -signal.SIGKILL, err
+    if other_code == -signal.SIGABRT:  # XLA may end the process before it says the same
+        assert "Terminating process because the JAX distributed service" in err
+        return
+    assert other_code == 2, err
     assert re.match(r"error: host 0 \(.+\) does not answer: ", err.splitlines()[-1]), err
 
 

@@ -42,8 +42,9 @@ def test_a_stopped_run_resumes_to_the_same_prompts(stopped, capsys):
     found = experiment.run(config(), stopped)
     assert f"from step 3 of 6 in {stopped}" in capsys.readouterr().out
     expected = json.loads((RUNS / "finished/results.json").read_text())
-    for key in ("base", "new", "h", "zero_shot", "config", "data_hash", "classes"):
+    for key in ("base", "new", "h", "zero_shot", "data_hash", "classes"):
         assert found[key] == expected[key], key
+    assert found["config"].items() >= expected["config"].items()  # fields have been added since
     # Six digits, because another processor may add in another order.
     prompts = tiny.prompts_of(RUNS / "finished")
     for name, array in tiny.prompts_of(stopped).items():

@@ -13,6 +13,7 @@ from experiments.configs.video import protocol
 from experiments.run import experiment, sweep, training
 from experiments.setup import loading, preparation
 from prompt_jax import methods
+from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import evaluate
 
@@ -130,7 +131,9 @@ def test_supervised_runs_are_tested_on_views(clip, tmp_path):
 def evaluate_logits(logits, labels, views):
     """Returns the accuracy of a method whose logits are the images."""
     method = methods.Method(object, None, lambda p, q, task, x: methods.Output(x[None]))
-    task = methods.Task({}, None, jnp.arange(logits.shape[-1]), None, clip=None, settings=None)
+    task = methods.Task(
+        {}, None, jnp.arange(logits.shape[-1]), None, clip=CLIP(tiny.CONFIG), settings=None
+    )
     batch = {"image": jnp.asarray(logits, jnp.float32), "label": jnp.asarray(labels)}
     [found] = evaluate.Evaluator([method], views)([{}], [task], [batch])
     return found

@@ -121,7 +121,9 @@ def run_frames(layer_inputs: LayerInputs, prompts: Prompts, task: Task, videos: 
     """
     clip, frozen = task.clip, task.frozen
 
-    def step(run: Callable[..., Tokens], tokens: Tokens, layer: Layer) -> Tokens:
+    def step(
+        run: Callable[..., Array], tokens: Tokens, layer: Layer
+    ) -> Float[Array, "batch frames kept image_width"]:
         tokens, seen = layer_inputs(prompts, task, layer, tokens)
         if layer.first and seen is not None:
             seen = clip.embed_prompts(frozen, seen)

@@ -120,7 +120,11 @@ def encode_videos_with(
             check_frames(videos, len(position), "there are frame positions")
             tokens = tokens + position[:, None]
 
-        def step(run: Callable[..., Tokens], tokens: Tokens, layer: JointLayer) -> Tokens:
+        def step(
+            run: Callable[..., Array],
+            tokens: Float[Array, "batch tokens image_width"],
+            layer: JointLayer,
+        ) -> Float[Array, "batch kept image_width"]:
             seen = layer.prompts
             if layer.first and seen is not None:
                 seen = clip.embed_prompts(frozen, seen)
