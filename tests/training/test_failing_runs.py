@@ -160,7 +160,7 @@ def test_a_damaged_run_json_has_a_message_with_a_working_remedy(start, tmp_path)
     owner = tmp_path / "run.json"
     for content in (owner.read_text().replace('"epochs": 2', '"epochs": 3'), "{}", "[" * 10**5):
         owner.write_text(content)
-        with pytest.raises(PromptError, match=r"run.json is damaged, .*delete it"):
+        with pytest.raises(PromptError, match=r"run.json is damaged, .*delete this file"):
             experiment.run(coop(start), tmp_path)
     owner.unlink()
     experiment.run(coop(start), tmp_path)
