@@ -61,7 +61,7 @@ def test_a_run_of_an_earlier_version_resumes(config, tmp_path, monkeypatch):
     """It assumed "gelu" if no file stated the activation."""
     build = building.build_backbone
     with monkeypatch.context() as patch:
-        patch.setattr(building, "build_backbone", lambda c, _: build(c, "gelu"))
+        patch.setattr(building, "build_backbone", lambda c, *_: build(c, "gelu"))
         results = experiment.run(config, tmp_path)
     assert experiment.run(config, tmp_path) == results
     assert reopening.reopen(tmp_path).backbone.clip.config.activation == "gelu"

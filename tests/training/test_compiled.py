@@ -37,7 +37,8 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def sizes(files):
-    return {name: pytest.approx(len(content), rel=0.01) for name, content in files.items()}
+    # Compressed programs differ by some bytes.
+    return {name: pytest.approx(len(content), rel=0.02) for name, content in files.items()}
 
 
 def test_complete_programs_are_cached(run):
