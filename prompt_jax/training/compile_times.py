@@ -6,8 +6,12 @@ from prompt_jax.clip import CLIP
 
 # Seconds to compile the training step, by method, device, and whether the layers run as a loop
 # (`CLIP.scan_layers`): ViT-B/16, ahead of time on two idle cores. On TPU and GPU K = 100, batch 32,
-# bfloat16; on the CPU K = 50, batch 4, float32.
+# bfloat16; on the CPU K = 50, batch 4, float32. Loops: processor seconds on busy cores.
 SECONDS = {
+    ("coop", "TPU v5e", True): 23,
+    ("pro_mpt", "TPU v5e", True): 74,
+    ("coop", "H100", True): 9,
+    ("pro_mpt", "H100", True): 27,
     ("coop", "TPU v5e", False): 41,
     ("pro_mpt", "TPU v5e", False): 106,
     ("coop", "H100", False): 25,
