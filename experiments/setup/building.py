@@ -249,8 +249,14 @@ def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     dtype = jnp.dtype(config.dtype)
     scan = scans(jax.default_backend()) if config.layers == "auto" else config.layers == "scan"
     return CLIP(
-        *(sizes, dtype, memory, mesh, config.precision, config.shard_frozen, scan),
-        cast(Attention, config.attention),
+        sizes,
+        dtype,
+        memory,
+        mesh,
+        precision=config.precision,
+        shard_frozen=config.shard_frozen,
+        scan_layers=scan,
+        attention=cast(Attention, config.attention),
     )
 
 

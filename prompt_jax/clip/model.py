@@ -114,10 +114,7 @@ class CLIP:
 
     def image_layers(self, frozen: Frozen) -> Layers:
         """Returns the layers of the image tower."""
-        block = self._image.make_block(
-            parent=None, split_over=self._split_over, attention=self.attention
-        )
-        return Layers(block, frozen["image"], self.config.image_layers, self.scan_layers)
+        return self._layers(self._image, frozen["image"], self.config.image_layers)
 
     def run_image_layer(
         self,
@@ -324,8 +321,7 @@ class CLIP:
     @property
     def block_options(self) -> dict[str, Any]:
         """Returns options for a further `Block`, by its field names."""
-        own = {"dtype": self.dtype, "precision": self._precision}
-        return {**own, "attention": self.attention}
+        return {"dtype": self.dtype, "precision": self._precision, "attention": self.attention}
 
     @property
     def _precision(self):
@@ -333,10 +329,11 @@ class CLIP:
         return self.precision if self.dtype == jnp.float32 else "default"
 
     def _text_layers(self, frozen):
-        block = self._text.make_block(
-            parent=None, split_over=self._split_over, attention=self.attention
-        )
-        return Layers(block, frozen["text"], self.config.text_layers, self.scan_layers)
+        return self._layers(self._text, frozen["text"], self.config.text_layers)
+
+    def _layers(self, tower, params, number):
+        block = tower.make_block(parent=None, split_over=self._split_over, attention=self.attention)
+        return Layers(block, params, number, self.scan_layers)
 
     @property
     def _split_over(self):
