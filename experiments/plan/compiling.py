@@ -1,8 +1,8 @@
 """Compiles a run's programs for a target, in the process of `worker`."""
 
 import dataclasses
+import os
 import re
-import time
 from typing import Any
 
 import jax
@@ -43,7 +43,7 @@ class Compiled:
     Attributes:
         held: bytes that the run holds beside the program's own, by `programs.KINDS`.
         temporaries: bytes of intermediate results, and of results that replace no argument.
-        seconds: of compilation; `trace_seconds` of JAX's tracing before.
+        seconds: processor time of compilation; `trace_seconds` of JAX's tracing before.
         images: images or videos per run.
         costs: operations, bytes and collectives of one run.
         refused: the compiler's message if the program does not fit in memory.
@@ -63,6 +63,14 @@ class Compiled:
         return sum(self.held.values()) + self.temporaries
 
 
+def processor_seconds() -> float:
+    """Returns the processor time of this process and its finished subprocesses.
+
+    Unlike the time of the clock, it hardly depends on what else the machine does.
+    """
+    return sum(os.times()[:4])
+
+
 def answer(question: Question) -> Any:
     """Returns a program's `Compiled`, or the names of the run's programs."""
     target = targets.parse(question.target)
@@ -76,9 +84,9 @@ def answer(question: Question) -> Any:
 
 def compile_for(built: programs.Built) -> Compiled:
     """Compiles a program for the devices that its arguments are on."""
-    began = time.perf_counter()
+    began = processor_seconds()
     lowered = built.function.lower(*built.arguments)
-    traced = time.perf_counter()
+    traced = processor_seconds()
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -89,12 +97,12 @@ def compile_for(built: programs.Built) -> Compiled:
         number, unit = (used[1] or used[3], used[2] or used[4]) if used else ("0", None)
         needed = int(float(number) * _UNITS[unit])
         temporaries = max(0, needed - sum(built.held.values()))
-        seconds = time.perf_counter() - traced
+        seconds = processor_seconds() - traced
         first = message.splitlines()[0]
         return Compiled(
             built.held, temporaries, seconds, traced - began, built.images, Costs(), first
         )
-    seconds = time.perf_counter() - traced
+    seconds = processor_seconds() - traced
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Compiled(

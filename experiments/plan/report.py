@@ -37,7 +37,8 @@ def describe(name: str, compiled: Compiled, target: Target) -> str:
     for (kind, number), moved in sorted(costs.collectives.items()):
         lines.append(f"  {kind} over {number} devices: {size(moved)}")
     lines.append(
-        f"  compiled in {compiled.seconds:.1f} s, traced in {compiled.trace_seconds:.1f} s"
+        f"  processor time: compiled in {compiled.seconds:.1f} s, "
+        f"traced in {compiled.trace_seconds:.1f} s"
     )
     if found := estimate(costs, target):
         rate = f", {compiled.images / found.seconds:,.0f} images/s" if compiled.images else ""
