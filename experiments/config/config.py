@@ -143,12 +143,13 @@ class Config:
     optimizer: Literal["sgd", "adamw"] = field(Recipe.optimizer, "optimizer of the prompts")
     schedule: Literal["coop", "constant", "cosine", "warmup_cosine", "vifi"] = field(
         Recipe.schedule,
-        "learning rate. coop: a warm-up epoch, then a cosine by epoch; all others by step. "
+        "learning rate. coop: a warm-up, then a cosine, both by epoch; all others by step. "
         "See prompt_jax/training/optim.py",
     )
     warmup_epochs: int = field(
         Recipe.warmup_epochs,
-        "vifi: epochs in which the rate grows from 0; 0 if epochs is smaller",
+        "vifi: epochs in which the rate grows from 0, none if epochs is smaller; coop: epochs at a "
+        "rate of 1e-5, one if this is 0 or at least epochs",
         at_least=0,
         since="2026-11-28",
     )
@@ -166,7 +167,7 @@ class Config:
     )
     clip_norm: float = field(
         Recipe.clip_norm,
-        "adamw: larger gradients are scaled to this norm; 0: no clipping",
+        "larger gradients are scaled to this norm; 0: no clipping",
         at_least=0,
     )
     log_every: int = field(

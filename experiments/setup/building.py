@@ -62,8 +62,8 @@ CONDITIONS: tuple[tuple[tuple[str, ...], Predicate, str], ...] = (
     ),
     (
         ("warmup_epochs",),
-        lambda config: config.schedule == "vifi",
-        "config.schedule={config.schedule} has a fixed warm-up or none; only vifi uses this field",
+        lambda config: config.schedule in ("vifi", "coop"),
+        "config.schedule={config.schedule} has a fixed warm-up or none; only vifi and coop use it",
     ),
 )
 

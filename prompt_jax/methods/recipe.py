@@ -22,11 +22,12 @@ class Recipe:
         optimizer: "sgd" or "adamw".
         schedule: "coop", "constant", "cosine", "warmup_cosine" or "vifi"; see `training.optim`.
         cached_views: 0: new crops in every epoch; n: n crops, whose image features are cached.
-        warmup_epochs: for vifi: epochs of linear warmup; 0 if there are not more epochs in all.
+        warmup_epochs: for vifi: epochs of linear warmup; 0 if there are not more epochs in all. For
+            coop: epochs at a rate of 1e-5; one epoch if it is 0, or there are not more in all.
         momentum: for sgd.
         weight_decay: applies to prompts too.
         adam_epsilon, adam_betas: for adamw.
-        clip_norm: for adamw: the largest norm of gradients; 0: no clipping.
+        clip_norm: the largest norm of gradients; 0: no clipping.
         epochs_by_shots: ((most shots, epochs), …): the first entry that fits, or the last.
         settings: method settings that differ from the method's defaults.
         data: fields of the config's `data` that differ from its defaults: frames, augmentation.

@@ -10,17 +10,25 @@ WARMUP_RATE = 1e-5
 VIFI_FLOOR = 0.01
 
 
-def coop_schedule(base: float | jax.Array, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+def coop_schedule(
+    base: float | jax.Array, epochs: int, steps_per_epoch: int, warmup: int = 1
+) -> optax.Schedule:
     """Returns the learning rate by step, constant within an epoch.
 
-    The rate is 1e-5 in epoch 0, and base · (1 + cos(π(e - 1)/E)) / 2 in epoch e ≥ 1 of E: Dassl's
-    constant warm-up and cosine.
+    The rate is 1e-5 in the first W epochs, and base · (1 + cos(π(e - W)/E)) / 2 in epoch e ≥ W of
+    E: Dassl's constant warm-up and cosine, in which the cosine does not reach its end.
+
+    Args:
+        base: rate of the first epoch after the warm-up.
+        epochs: E, all epochs of the training.
+        steps_per_epoch: steps in an epoch.
+        warmup: W.
     """
 
     def schedule(step):
         epoch = step // steps_per_epoch
-        cosine = base * (1 + jnp.cos(jnp.pi * (epoch - 1) / epochs)) / 2
-        return jnp.where(epoch == 0, WARMUP_RATE, cosine)
+        cosine = base * (1 + jnp.cos(jnp.pi * (epoch - warmup) / epochs)) / 2
+        return jnp.where(epoch < warmup, WARMUP_RATE, cosine)
 
     return schedule
 
@@ -74,6 +82,7 @@ def sgd(
     trains: Any,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
+    clip_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """Returns PyTorch's SGD (weight decay is added to the gradient) on the trained leaves.
 
@@ -82,11 +91,12 @@ def sgd(
         trains: pytree of bool like the prompts. Leaves with False never change: their updates are
             set to zero (`optax.masked` alone would pass their raw gradients through).
         momentum, weight_decay: Dassl's defaults.
+        clip_norm: maximum global norm of the gradients, without the decay; None for no clipping.
     """
     rule = optax.chain(
         optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum)
     )
-    return _partition(rule, trains)
+    return _partition(rule, trains, clip_norm)
 
 
 def adamw(
@@ -108,12 +118,13 @@ def adamw(
         clip_norm: maximum global norm of the gradients; None for no clipping.
     """
     rule = optax.adamw(learning_rate, *betas, eps=epsilon, weight_decay=weight_decay)
+    return _partition(rule, trains, clip_norm)
+
+
+def _partition(rule, trains, clip_norm):
+    # Inside the partition, so that the norm is that of the trained leaves alone.
     if clip_norm is not None:
         rule = optax.chain(optax.clip_by_global_norm(clip_norm), rule)
-    return _partition(rule, trains)
-
-
-def _partition(rule, trains):
     labels = jax.tree.map(lambda leaf: "trains" if leaf else "fixed", trains)
     return optax.partition({"trains": rule, "fixed": optax.set_to_zero()}, labels)
 

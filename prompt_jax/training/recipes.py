@@ -45,7 +45,13 @@ def build_optimizer(
     schedule = build_schedule(training, rate, steps_per_epoch)
     trains = method.trains(prompts, settings)
     if training.optimizer == "sgd":
-        optimizer = optim.sgd(schedule, trains, training.momentum, training.weight_decay)
+        optimizer = optim.sgd(
+            schedule,
+            trains,
+            training.momentum,
+            training.weight_decay,
+            training.clip_norm or None,
+        )
     else:
         optimizer = optim.adamw(
             schedule,
@@ -67,7 +73,8 @@ def build_schedule(
     steps = training.epochs * steps_per_epoch
     match training.schedule:
         case "coop":
-            return optim.coop_schedule(rate, training.epochs, steps_per_epoch)
+            warmup = training.warmup_epochs if training.warmup_epochs < training.epochs else 0
+            return optim.coop_schedule(rate, training.epochs, steps_per_epoch, max(1, warmup))
         case "constant":
             return lambda step: jnp.full_like(step, rate, jnp.float32)
         case "cosine":

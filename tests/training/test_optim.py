@@ -7,7 +7,8 @@ import optax
 import pytest
 from reference import largest_difference
 
-from prompt_jax.methods.recipe import average_epochs
+from prompt_jax.methods.recipe import Recipe, average_epochs
+from prompt_jax.training import recipes
 from prompt_jax.training.optim import (
     adamw,
     coop_schedule,
@@ -80,6 +81,46 @@ def test_the_schedule_equals_dassl_s_constant_warm_up_and_cosine():
 def test_the_schedule_of_one_epoch_is_the_warm_up_alone():
     schedule = coop_schedule(BASE, epochs=1, steps_per_epoch=2)
     assert [float(schedule(step)) for step in (0, 1)] == pytest.approx([1e-5, 1e-5])
+
+
+def test_a_longer_warm_up_delays_the_cosine():
+    schedule = coop_schedule(BASE, epochs=5, steps_per_epoch=2, warmup=3)
+    rates = [float(schedule(jnp.asarray(step))) for step in range(10)]
+    per_epoch = [1e-5, 1e-5, 1e-5, BASE, 0.905 * BASE]
+    np.testing.assert_allclose(rates, np.repeat(per_epoch, 2), atol=5e-4 * BASE)
+
+
+@pytest.mark.parametrize(("warmup", "epochs", "expected"), [(0, 5, 1), (3, 5, 3), (5, 5, 1)])
+def test_a_recipe_s_warm_up_leaves_an_epoch_to_train(warmup, epochs, expected):
+    recipe = Recipe(epochs=epochs, learning_rate=BASE, warmup_epochs=warmup)
+    schedule = recipes.build_schedule(recipe, BASE, 1)
+    rates = [float(schedule(jnp.asarray(epoch))) for epoch in range(epochs)]
+    assert rates[:expected] == pytest.approx([1e-5] * expected)
+    assert rates[expected] == pytest.approx(BASE)
+
+
+@pytest.mark.parametrize("norm", [0.5, 100.0])
+def test_clipped_gradients_have_torch_s_norm(norm, torch):
+    start = jax.tree.map(lambda x: 3 * x, gradients(99))
+    tensors = [torch.tensor(x, requires_grad=True) for x in jax.tree.leaves(start)]
+    theirs = torch.optim.SGD(tensors, lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step in range(5):
+        for tensor, gradient in zip(tensors, jax.tree.leaves(gradients(step)), strict=True):
+            tensor.grad = torch.from_numpy(gradient)
+        torch.nn.utils.clip_grad_norm_(tensors, norm)
+        theirs.step()
+    trains = jax.tree.map(lambda _: True, start)
+    ours = run(sgd(0.1, trains, 0.9, 0.1, norm), start, 5)
+    expected = [tensor.detach().numpy() for tensor in tensors]
+    assert largest_difference(jax.tree.leaves(ours), expected) <= 1e-5
+
+
+def test_frozen_leaves_do_not_count_in_the_norm():
+    start = jax.tree.map(jnp.asarray, gradients(99))
+    trains = {"context": False, "net": {"bias": True}}
+    end = run(sgd(0.1, trains, 0.0, 0.0, 1.0), start, 1)
+    moved = np.asarray(end["net"]["bias"] - start["net"]["bias"])
+    assert np.linalg.norm(moved) == pytest.approx(0.1, rel=1e-5)
 
 
 def test_vifi_s_schedule_grows_from_zero_and_ends_near_a_hundredth():
