@@ -136,6 +136,13 @@ def _accept(prompts: Prompts, settings: Any, classes: int) -> None:
     del prompts, settings, classes
 
 
+def _no_label_losses(
+    prompts: Prompts, prepared: Any, task: Task, x: Any, labels: Int[Array, " batch"]
+) -> dict[str, Float[Array, ""]]:
+    del prompts, prepared, task, x, labels
+    return {}
+
+
 def _never(settings: Any) -> bool:
     del settings
     return False
@@ -175,6 +182,8 @@ class Method(NamedTuple):
             float[B, d], features of the frozen image tower, not normalized; such a method never
             needs the gradient of the image tower, and can train on cached features. "frames":
             float[B, F, d], the same for the frames of videos. "videos": float[B, F, H, W, 3].
+        label_losses: (prompts, prepared, task, x, labels int[B]) -> terms of the loss by name,
+            weighted, that need the labels, beside the cross-entropy and `Output.losses`.
         objective: "classes", or "pairs" of videos and captions: then x is `Pairs`.
         constants: (task, class_names, template) -> what does not depend on prompts; computed once
             per task.
@@ -199,6 +208,9 @@ class Method(NamedTuple):
     forward: Callable[[Prompts, Any, Task, Any], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
     input: Literal["images", "features", "frames", "videos"] = "images"
+    label_losses: Callable[
+        [Prompts, Any, Task, Any, Int[Array, " batch"]], Mapping[str, Float[Array, ""]]
+    ] = _no_label_losses
     objective: Literal["classes", "pairs"] = "classes"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train

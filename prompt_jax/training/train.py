@@ -1,5 +1,6 @@
 """Defines the training step; only the prompts are differentiated."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,7 +66,10 @@ def loss_and_output(
     seen: Any = encode_input(method, task, batch["image"])
     if method.objective == "pairs":
         seen = Pairs(seen, batch["text"])
-    output = method.forward(prompts, method.prepare(prompts, task), task, seen)
+    prepared = method.prepare(prompts, task)
+    output = method.forward(prompts, prepared, task, seen)
+    more = method.label_losses(prompts, prepared, task, seen, batch["label"])
+    output = dataclasses.replace(output, losses={**output.losses, **more})
     return loss_of(output, batch.get("targets", batch["label"])), output
 
 
