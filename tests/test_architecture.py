@@ -31,6 +31,7 @@ LAYERS = (
     "text",
     "mesh",
     "clip",
+    "vit",
     "prompts",
     "methods",
     "evaluation",

@@ -1,4 +1,4 @@
-"""The pre-norm transformer block of both towers."""
+"""The pre-norm transformer block of all towers."""
 
 import functools
 from typing import Any, Literal, get_args
@@ -15,10 +15,10 @@ Attention = Literal["written", "xla", "cudnn"]
 ATTENTION = get_args(Attention)
 
 
-def layer_norm(dtype: DTypeLike) -> nn.LayerNorm:
+def layer_norm(dtype: DTypeLike, epsilon: float = LAYER_NORM_EPSILON) -> nn.LayerNorm:
     """Returns a LayerNorm with float32 statistics for any compute type, as in CLIP."""
     # Two-pass variance: E[x²] - E[x]² loses digits that the parity tests check.
-    return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False)
+    return nn.LayerNorm(epsilon, dtype=dtype, use_fast_variance=False)
 
 
 def head_projection(width: int, inputs: int) -> nn.Dense:
@@ -166,15 +166,16 @@ class Block(nn.Module):
     precision: str = "highest"
     split_over: Mesh | None = None
     attention: Attention = "written"
+    epsilon: float = LAYER_NORM_EPSILON
 
     def setup(self):
         # OpenAI's initialization: the scale of residual outputs decreases with depth.
         residual = nn.initializers.normal((2 * self.layers * self.width) ** -0.5)
         dense = functools.partial(Dense, dtype=self.dtype, precision=self.precision)
-        self.ln_1 = layer_norm(self.dtype)
+        self.ln_1 = layer_norm(self.dtype, self.epsilon)
         self.qkv = QueryKeyValue(self.width, self.heads, self.dtype, self.precision)
         self.out = dense(self.width, kernel_init=residual)
-        self.ln_2 = layer_norm(self.dtype)
+        self.ln_2 = layer_norm(self.dtype, self.epsilon)
         self.fc = dense(
             self.mlp_width, kernel_init=nn.initializers.normal((2 * self.width) ** -0.5)
         )

@@ -75,12 +75,13 @@ class ImageTower(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """A bias-free convolution with stride = kernel size, computed as one matrix product."""
+    """A convolution with stride = kernel size, computed as one matrix product; CLIP has no bias."""
 
     width: int
     patch: int
     dtype: jnp.dtype
     precision: str = "highest"
+    use_bias: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -92,7 +93,10 @@ class PatchEmbedding(nn.Module):
         patches = images.reshape(-1, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
         patches = patches.reshape(*axes, -1, p * p * c).astype(self.dtype)
         kernel = kernel.reshape(-1, self.width).astype(self.dtype)
-        return jnp.matmul(patches, kernel, precision=self.precision)
+        embedded = jnp.matmul(patches, kernel, precision=self.precision)
+        if not self.use_bias:
+            return embedded
+        return embedded + self.param("bias", nn.initializers.zeros, (self.width,))
 
 
 @flax.struct.dataclass

@@ -152,24 +152,39 @@ def _locate(source: str | Path) -> Path:
                 " pass a checkpoint instead"
             )
         return EMBEDDED
-    try:
-        path = Path(source).expanduser()
-        if path.exists():
-            return path
-    # An overlong name, a directory without permission, "~" of an unknown user, a null character.
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PromptError(f"{name[:80]!r} cannot be looked up: {reason}") from None
+    if path := existing(source):
+        return path
     if name in HUB_IDS:
         return download(HUB_IDS[name])
-    is_path = isinstance(source, Path) or path.suffix in SUFFIXES or name[:1] in ("/", ".", "~")
-    if is_path or name.count("/") > 1:
-        raise PromptError(f"{path}: no such file or directory")
+    refuse_path(source)
     # "ViT-B/61" has the form of a hub id but is a misspelled variant.
     if "/" not in name or re.match(r"(?i)vit-|rn\d", name):
         hint = "; or pass a file, a directory, or a model on the Hugging Face hub as org/name"
         raise PromptError(f"{unknown('CLIP', name, [*VARIANTS, 'embedded'])}{hint}")
     return download(name)
+
+
+def existing(source: str | Path) -> Path | None:
+    """Returns the path of a file or directory; None if there is none of this name.
+
+    Raises:
+        PromptError: the name cannot be looked up.
+    """
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() else None
+    # An overlong name, a directory without permission, "~" of an unknown user, a null character.
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PromptError(f"{str(source)[:80]!r} cannot be looked up: {reason}") from None
+
+
+def refuse_path(source: str | Path) -> None:
+    """Raises a PromptError if the name of something absent can only be that of a file."""
+    name, path = str(source), Path(source).expanduser()
+    is_path = isinstance(source, Path) or path.suffix in SUFFIXES or name[:1] in ("/", ".", "~")
+    if is_path or name.count("/") > 1:
+        raise PromptError(f"{path}: no such file or directory")
 
 
 def _read(weights: Path, activation: str | None, default_activation: str | None) -> Checkpoint:

@@ -103,20 +103,30 @@ def download(hub_id: str) -> Path:
         PromptError: huggingface_hub is not installed, the download failed, or the model is not a
             CLIP.
     """
-    folder = _fetch(hub_id, _BESIDE)
+    folder = fetch(hub_id, _BESIDE)
     try:
         names = weight_names(folder)
     except PromptError as error:
         raise PromptError(f"{hub_id}: {error}") from None
+    return fetch_weights(hub_id, names)
+
+
+def fetch_weights(hub_id: str, names: Sequence[str]) -> Path:
+    """Downloads the first of these weight files that a model has; returns its local directory."""
     # One after the other, to download the weights in one format only.
     for name in names:
-        folder = _fetch(hub_id, [name, *filter(None, [_SHARDS.get(name)])])
+        folder = fetch(hub_id, [name, *filter(None, [_SHARDS.get(name)])])
         if (folder / name).is_file():
             break
     return folder
 
 
-def _fetch(hub_id: str, names: Sequence[str]) -> Path:
+def fetch(hub_id: str, names: Sequence[str]) -> Path:
+    """Downloads files of a model, as far as it has them; returns their local directory.
+
+    Raises:
+        PromptError: huggingface_hub is not installed, or the download failed.
+    """
     instead = "pass a directory with config.json and model.safetensors"
     try:
         from huggingface_hub import snapshot_download

@@ -48,7 +48,7 @@ _HUGGING_FACE_BLOCK = {
 }
 
 
-def _module(path: str, *templates: str) -> Layout:
+def module_leaves(path: str, *templates: str) -> Layout:
     """Returns the entries of a LayerNorm's or linear layer's weight and bias."""
     weights = tuple(template.format("weight") for template in templates)
     biases = tuple(template.format("bias") for template in templates)
@@ -57,12 +57,22 @@ def _module(path: str, *templates: str) -> Layout:
     return [Leaf(f"{path}/kernel", weights, "linear"), Leaf(f"{path}/bias", biases)]
 
 
-def _blocks(tower: str, prefix: str, table: Mapping[str, tuple[str, ...]], layers: int) -> Layout:
+def block_leaves(
+    tower: str, prefix: str, table: Mapping[str, tuple[str, ...]], layers: int
+) -> Layout:
+    """Returns the entries of a tower's blocks.
+
+    Args:
+        tower: "image" or "text".
+        prefix: of the names in the checkpoint, before the number of a block.
+        table: part of a block to its names, "{}" for weight or bias.
+        layers: number of blocks.
+    """
     return [
         leaf
         for layer in range(layers)
         for part, templates in table.items()
-        for leaf in _module(
+        for leaf in module_leaves(
             f"{tower}/block_{layer}/{part}", *(f"{prefix}{layer}.{t}" for t in templates)
         )
     ]
@@ -81,14 +91,14 @@ def openai_layout(image_layers: int, text_layers: int, text_prefix: str = "") ->
         Leaf("image/patch_embedding/kernel", ("visual.conv1.weight",), "conv"),
         Leaf("image/class_embedding", ("visual.class_embedding",)),
         Leaf("image/position_embedding", ("visual.positional_embedding",)),
-        *_module("image/ln_pre", "visual.ln_pre.{}"),
-        *_blocks("image", "visual.transformer.resblocks.", _OPENAI_BLOCK, image_layers),
-        *_module("image/ln_post", "visual.ln_post.{}"),
+        *module_leaves("image/ln_pre", "visual.ln_pre.{}"),
+        *block_leaves("image", "visual.transformer.resblocks.", _OPENAI_BLOCK, image_layers),
+        *module_leaves("image/ln_post", "visual.ln_post.{}"),
         Leaf("image/projection/kernel", ("visual.proj",)),
         Leaf("text/token_embedding", (f"{text}token_embedding.weight",)),
         Leaf("text/position_embedding", (f"{text}positional_embedding",)),
-        *_blocks("text", f"{text}transformer.resblocks.", _OPENAI_BLOCK, text_layers),
-        *_module("text/ln_final", f"{text}ln_final.{{}}"),
+        *block_leaves("text", f"{text}transformer.resblocks.", _OPENAI_BLOCK, text_layers),
+        *module_leaves("text/ln_final", f"{text}ln_final.{{}}"),
         Leaf("text/projection/kernel", (f"{text}text_projection",)),
         Leaf("logit_scale", ("logit_scale",)),
     ]
@@ -102,14 +112,14 @@ def hugging_face_layout(image_layers: int, text_layers: int) -> Layout:
         Leaf("image/patch_embedding/kernel", (f"{embeddings}patch_embedding.weight",), "conv"),
         Leaf("image/class_embedding", (f"{embeddings}class_embedding",)),
         Leaf("image/position_embedding", (f"{embeddings}position_embedding.weight",)),
-        *_module("image/ln_pre", f"{image}pre_layrnorm.{{}}"),
-        *_blocks("image", f"{image}{blocks}", _HUGGING_FACE_BLOCK, image_layers),
-        *_module("image/ln_post", f"{image}post_layernorm.{{}}"),
+        *module_leaves("image/ln_pre", f"{image}pre_layrnorm.{{}}"),
+        *block_leaves("image", f"{image}{blocks}", _HUGGING_FACE_BLOCK, image_layers),
+        *module_leaves("image/ln_post", f"{image}post_layernorm.{{}}"),
         Leaf("image/projection/kernel", ("visual_projection.weight",), "linear"),
         Leaf("text/token_embedding", (f"{text}embeddings.token_embedding.weight",)),
         Leaf("text/position_embedding", (f"{text}embeddings.position_embedding.weight",)),
-        *_blocks("text", f"{text}{blocks}", _HUGGING_FACE_BLOCK, text_layers),
-        *_module("text/ln_final", f"{text}final_layer_norm.{{}}"),
+        *block_leaves("text", f"{text}{blocks}", _HUGGING_FACE_BLOCK, text_layers),
+        *module_leaves("text/ln_final", f"{text}final_layer_norm.{{}}"),
         Leaf("text/projection/kernel", ("text_projection.weight",), "linear"),
         Leaf("logit_scale", ("logit_scale",)),
     ]
@@ -161,6 +171,11 @@ def to_tree(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray])
             infinity.
     """
     check_state(layout, config, state)
+    return arrange(layout, state)
+
+
+def arrange(layout: Layout, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the parameter tree of a checkpoint whose arrays have been checked."""
     tree: dict[str, Any] = {}
     for leaf in layout:
         array = state[leaf.names[0]]
@@ -214,8 +229,9 @@ def _flatten(tree: Mapping[str, Any], parent: str = "") -> dict[str, np.ndarray]
     return leaves
 
 
-def _checkpoint_shapes(layout: Layout, config: CLIPConfig) -> dict[str, tuple[int, ...]]:
-    ours = parameter_shapes(config)
+def _checkpoint_shapes(
+    layout: Layout, ours: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for leaf in layout:
         shape = ours[leaf.path]
@@ -230,7 +246,24 @@ def _checkpoint_shapes(layout: Layout, config: CLIPConfig) -> dict[str, tuple[in
 
 def check_state(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarray]) -> None:
     """Raises PromptError if a checkpoint is incomplete or not finite; see `to_tree`."""
-    expected = _checkpoint_shapes(layout, config)
+    check_arrays(layout, parameter_shapes(config), state, "a plain CLIP")
+
+
+def check_arrays(
+    layout: Layout,
+    shapes: Mapping[str, tuple[int, ...]],
+    state: Mapping[str, np.ndarray],
+    model: str,
+) -> None:
+    """Raises PromptError if a checkpoint is incomplete or not finite; see `to_tree`.
+
+    Args:
+        layout: of `state`.
+        shapes: of every parameter by its path in the tree.
+        state: the checkpoint.
+        model: what it should hold, for the message.
+    """
+    expected = _checkpoint_shapes(layout, shapes)
     problems = [
         *_listed("missing", (f"{k} {list(expected[k])}" for k in expected if k not in state)),
         *_listed("unexpected", (f"{k} {list(state[k].shape)}" for k in state if k not in expected)),
@@ -248,7 +281,7 @@ def check_state(layout: Layout, config: CLIPConfig, state: Mapping[str, np.ndarr
         "holding NaN or infinity", (name for name, array in floats if not np.isfinite(array).all())
     )
     if problems:
-        raise PromptError("the weights are not those of a plain CLIP: " + "; ".join(problems))
+        raise PromptError(f"the weights are not those of {model}: " + "; ".join(problems))
 
 
 def _listed(what: str, items: Iterable[str], shown: int = 8) -> list[str]:
