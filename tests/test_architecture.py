@@ -33,6 +33,7 @@ LAYERS = (
     "clip",
     "vit",
     "prompts",
+    "text_features",
     "methods",
     "evaluation",
     "training",

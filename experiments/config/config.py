@@ -100,6 +100,13 @@ class Config:
         role="run",  # identified by the digest of the prompts, not by the path
         since="2026-11-29",
     )
+    texts: str = field(
+        "embedded",
+        "texts of the classes, for methods that read them: a file, or embedded for those of the "
+        "embedded data sets; see docs/texts.md",
+        role="run",  # identified by the digest of the texts, not by the path
+        since="2026-12-01",
+    )
     seed: int = field(
         1,
         "seed of shots, initial prompts, order of batches and augmentation",

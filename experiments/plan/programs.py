@@ -25,6 +25,7 @@ from prompt_jax.evaluation import evaluate
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import KEPT
+from prompt_jax.text import class_texts
 from prompt_jax.training import recipes, train
 from prompt_jax.training.sharding import Placement, parse_mesh
 
@@ -101,8 +102,10 @@ def describe(
     tower = methods.tower_for(method, clip, kind)
     names = [] if method.objective == "pairs" else class_names(classes)
 
+    texts = class_texts.stand_in(method.texts, names)
+
     def make_task(frozen):
-        return methods.make_task(method, tower, frozen, names, settings)
+        return methods.make_task(method, tower, frozen, names, settings, texts=texts)
 
     def init(rng):
         return clip.arrange(clip.init(rng), exact=method.copies_weights)

@@ -54,6 +54,7 @@ def identify(
     images: dict[str, Any] | None,
     start: str = "",
     preprocessing: Mapping[str, Any] | None = None,
+    texts: str = "",
 ) -> dict[str, Any]:
     """Returns the identity of a run.
 
@@ -63,9 +64,12 @@ def identify(
         images: as of `of_images`; None if the data is missing.
         start: digest of the prompts it starts from, "" if there are none.
         preprocessing: fields that differ from the preprocessing of earlier versions.
+        texts: digest of the texts of classes that the method reads, "" if it reads none.
     """
     backbone = {"source": config["backbone"], "hash": fingerprint}
     own = {**config, "backbone": backbone, "pictures": images, "init_from": start[:SHORT]}
+    if texts:
+        own["texts"] = texts[:SHORT]
     return own | ({"preprocessing": dict(preprocessing)} if preprocessing else {})
 
 
@@ -269,9 +273,9 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
     if left_out:  # and perhaps repaired since
         images = images | {"sizes": None, "contents": None}
     start = results.get("init_from", {}).get("prompts", "")
-    there = identify(
-        results["config"], results["backbone_hash"], images, start, results.get("preprocessing")
-    )
+    texts = (results.get("texts") or {}).get("digest", "")
+    prepared = results.get("preprocessing")
+    there = identify(results["config"], results["backbone_hash"], images, start, prepared, texts)
     refuse_other_run(folder, here, there, finished=True)
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
@@ -281,15 +285,19 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
 
 
 def figure_fields(
-    config: Mapping[str, Any], preprocessing: Mapping[str, Any] | None = None
+    config: Mapping[str, Any],
+    preprocessing: Mapping[str, Any] | None = None,
+    texts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the fields in which runs of one average must agree, by name.
 
     Args:
         config: as of `as_json`.
-        preprocessing: of the run's results.json.
+        preprocessing, texts: of the run's results.json.
     """
     prepared = {f"preprocessing.{name}": value for name, value in (preprocessing or {}).items()}
+    if texts:
+        prepared["texts"] = texts["digest"][:SHORT]
     return prepared | {
         name: value
         for name, value in flat(config)

@@ -92,6 +92,8 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
     results["trainable_parameters"] = run.trainable
     if "preprocessing" in run.identity:
         results["preprocessing"] = run.identity["preprocessing"]
+    if run.task.texts:
+        results["texts"] = {"file": run.config.texts, "digest": run.task.texts.digest}
     if run.start:
         results["init_from"] = {
             "folder": run.config.init_from,

@@ -85,7 +85,9 @@ def describe_training(config: Config, results: Mapping[str, Any], date: str) -> 
         "learning_rate": config.learning_rate,
         "views": config.data.views,
         "date": date,
-        "config": figure_fields(results["config"], results.get("preprocessing")),
+        "config": figure_fields(
+            results["config"], results.get("preprocessing"), results.get("texts")
+        ),
     }
 
 

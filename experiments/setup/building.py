@@ -28,7 +28,9 @@ from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.mesh import parse_mesh, read_axes
 from prompt_jax.methods import Method, Task
 from prompt_jax.methods.method import KEPT
+from prompt_jax.text import text_files
 from prompt_jax.text.class_names import Classes
+from prompt_jax.text.class_texts import Texts
 from prompt_jax.training.sharding import Placement, find_devices
 
 Predicate = Callable[[Config], bool]
@@ -260,6 +262,22 @@ def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     )
 
 
+def read_texts(config: Config, method: Method) -> Texts | None:
+    """Returns the texts of classes that the method reads, None if it reads none.
+
+    Raises:
+        PromptError: they cannot be read, or the method reads none and the config names some.
+    """
+    if not method.texts:
+        why = f"{config.method} reads no texts of classes"
+        _refuse_changed(config, ("texts",), why)
+        return None
+    try:
+        return text_files.read(config.texts, method.texts)
+    except PromptError as error:
+        raise PromptError(f"config.texts: {error}") from error
+
+
 def make_placement(config: Config) -> Placement:
     """Returns the placement of arrays on the mesh of the config.
 
@@ -278,6 +296,7 @@ def make_tests(
     placement: Placement,
     tests: Mapping[str, Dataset],
     known: Classes,
+    texts: Texts | None = None,
 ) -> tuple[dict[str, list[Task]], list[Method]]:
     """Returns tasks of the method and of zero-shot CLIP by test set; see `Testable`.
 
@@ -287,6 +306,7 @@ def make_tests(
         backbone, placement: the backbone, and the placement of its parameters on devices.
         tests: test sets by key.
         known: classes that the prompts are trained on.
+        texts: see `read_texts`.
 
     Raises:
         PromptError: the method cannot distinguish some of the classes; see `methods.make_task`.
@@ -296,7 +316,7 @@ def make_tests(
     compared.setdefault(zero_shot, zero_shot.Settings())
     made = {
         key: [
-            make_task(tested, chosen, backbone, placement, dataset, known)
+            make_task(tested, chosen, backbone, placement, dataset, known, texts)
             for tested, chosen in compared.items()
         ]
         for key, dataset in tests.items()
@@ -311,12 +331,13 @@ def make_task(
     placement: Placement,
     dataset: Dataset,
     known: Classes,
+    texts: Texts | None = None,
 ) -> Task:
     """Returns the task of a method on the classes of a data set; see `make_tests`."""
     names, ids = Classes(()) if method.objective == "pairs" else dataset.classes
     index = methods.index_trained(known.names, names, known.ids, ids)
     tower = methods.tower_for(method, backbone.clip, dataset.kind)
     made = methods.make_task(
-        method, tower, backbone.frozen, names, settings, dataset.template, index
+        method, tower, backbone.frozen, names, settings, dataset.template, index, texts
     )
     return placement.put_task(made)

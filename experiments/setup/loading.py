@@ -18,6 +18,7 @@ from prompt_jax import methods
 from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
+from prompt_jax.text.class_texts import Texts
 from prompt_jax.training.sharding import Placement
 
 
@@ -31,6 +32,7 @@ class Loaded:
         results: results in the directory, possibly of another run; None if there are none.
         start: the model that provides the initial prompts, if any.
         preprocessing: preprocessing of its images.
+        texts: texts of classes that the method reads, if any.
         notes: notes to print about the preprocessing.
     """
 
@@ -45,6 +47,7 @@ class Loaded:
     start: Saved | None
     preprocessing: Preprocessing
     notes: tuple[str, ...]
+    texts: Texts | None
 
     @functools.cached_property
     def plan(self) -> Plan:
@@ -63,6 +66,7 @@ class Loaded:
             images,
             start,
             preprocessing.written(self.preprocessing, self.config.data),
+            self.texts.digest if self.texts else "",
         )
 
 
@@ -88,6 +92,7 @@ def load(
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
+    texts = building.read_texts(config, method)
     start = starting.read(config, method)
     # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
     activation = "gelu" if workdir.is_begun(folder) else None
@@ -112,6 +117,7 @@ def load(
         start,
         prepared,
         tuple(notes),
+        texts,
     )
 
 

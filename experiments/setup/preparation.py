@@ -111,10 +111,9 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
     note_small_tower(run.settings, clip.config.image_layers)
     known = Classes(()) if run.method.objective == "pairs" else plan.train.classes
     # Made before training, so that a task that the method does not support fails early.
-    task = building.make_task(run.method, run.settings, backbone, run.placement, plan.train, known)
-    tests, compared = building.make_tests(
-        run.config, run.method, run.settings, backbone, run.placement, plan.tests, known
-    )
+    made = run.method, run.settings, backbone, run.placement
+    task = building.make_task(*made, plan.train, known, run.texts)
+    tests, compared = building.make_tests(run.config, *made, plan.tests, known, run.texts)
     if run.start:
         prompts = starting.initial_prompts(run.config, run.method, run.start, task, known)
     else:

@@ -95,7 +95,7 @@ class Encoders(NamedTuple):
             loss by name, weighted; `plain` are frozen CLIP's features of handwritten texts.
         input: "videos"; or "frames" if nothing changes the image tower: then `encode_videos` also
             takes its features of the frames, float[B, F, d], not normalized.
-        trains, optimizer, copies_weights: see `Method`.
+        trains, optimizer, copies_weights, texts: see `Method`.
     """
 
     Settings: type
@@ -111,6 +111,7 @@ class Encoders(NamedTuple):
     trains: Callable[[Prompts, Any], Any] = all_train
     optimizer: MakeOptimizer = keep
     copies_weights: bool = False
+    texts: str = ""
 
 
 def pool_frames(

@@ -30,7 +30,9 @@ from prompt_jax.prompts import (
     no_classes,
     tokenize_classes,
 )
+from prompt_jax.text import class_texts
 from prompt_jax.text.class_names import AMBIGUOUS, UNSEEN, Classes, find
+from prompt_jax.text.class_texts import Texts
 
 Prompts = Any
 """The trainable pytree of a method; an empty dict where nothing trains."""
@@ -62,6 +64,7 @@ class Task:
         constants: the result of the method's `constants`, computed once.
         clip: the backbone without its parameters.
         settings: the method's `Settings`.
+        texts: the texts of classes that the method reads, see `Method.texts`; None for others.
     """
 
     frozen: Frozen
@@ -70,6 +73,7 @@ class Task:
     constants: Any
     clip: CLIP = flax.struct.field(pytree_node=False)
     settings: Any = flax.struct.field(pytree_node=False)
+    texts: Texts | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def sos(self) -> Cache:
@@ -199,6 +203,8 @@ class Method(NamedTuple):
             of `Task.names`; longer names are rejected before they are encoded. Without it, names
             are padded to the longest name only, and rejected when they are encoded.
         copies_weights: whether `init` copies weights of the backbone, which then must be float32.
+        texts: the kind of texts of classes that it reads in `Task.texts`, one of
+            `class_texts.KINDS`; "" for none.
         check: (prompts of the right shapes, settings, number of training classes) -> None; raises
             PromptError for values that no training produces. They may come from an untrusted file.
     """
@@ -219,6 +225,7 @@ class Method(NamedTuple):
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
     copies_weights: bool = False
+    texts: str = ""
     check: Callable[[Prompts, Any, int], None] = _accept
 
 
@@ -230,6 +237,7 @@ def make_task(
     settings: Any,
     template: str = PHOTO,
     trained: Sequence[int] | None = None,
+    texts: Texts | None = None,
 ) -> Task:
     """Returns a task over class names.
 
@@ -240,10 +248,13 @@ def make_task(
         settings: the method's `Settings`.
         template: the data set's text for a class.
         trained: see `Task.trained`; by default the prompts are trained on these classes.
+        texts: texts of the kind that the method reads; not used by methods that read none.
 
     Raises:
-        PromptError: the method cannot classify these classes, or a prompt is too long.
+        PromptError: the method cannot classify these classes, a prompt is too long, or texts of
+            the classes are missing.
     """
+    texts = class_texts.check_given(method.texts, texts)
     index = np.arange(len(class_names)) if trained is None else np.asarray(trained)
     index = _resolve_ambiguous(method, settings, index, class_names)
     unseen = np.flatnonzero(index == UNSEEN)
@@ -261,7 +272,7 @@ def make_task(
         groups = size(clip.mesh, MODEL)
         names = tokenize_classes("{}.", class_names, room, True, taken, padded, groups)
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
-    task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings)
+    task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings, texts)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
 
 

@@ -69,6 +69,7 @@ def retrieve(encoders: Encoders) -> Method:
         trains=encoders.trains,
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
+        texts=encoders.texts,
     )
 
 
@@ -123,6 +124,7 @@ def recognize(encoders: Encoders) -> Method:
         trains=encoders.trains,
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
+        texts=encoders.texts,
     )
 
 

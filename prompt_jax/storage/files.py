@@ -95,10 +95,11 @@ def check(content: Any, schema: type[Schema]) -> Schema:
     try:
         return schema.model_validate(content)
     except pydantic.ValidationError as error:
-        raise ValueError(_explain(error)) from None
+        raise ValueError(describe_invalid(error)) from None
 
 
-def _explain(error: pydantic.ValidationError) -> str:
+def describe_invalid(error: pydantic.ValidationError) -> str:
+    """Returns the invalid fields, at most three, with their values and reasons."""
     found = error.errors(include_url=False, include_context=False)
     lines = []
     for each in found[:3]:

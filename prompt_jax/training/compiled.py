@@ -10,6 +10,8 @@ import warnings
 
 import jax
 
+from prompt_jax.storage import user_cache
+
 # JAX warns of each damaged program at every start: it compiles the program again, but does not
 # replace the file.
 _FAILURE = re.compile(
@@ -24,14 +26,10 @@ def keep() -> None:
     or written, prints a note once and removes its file, so that JAX writes it again.
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        folder = cache / "prompt_jax" / "xla"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(0, "not writable")
+            folder = user_cache.find("xla")
         except OSError as error:
-            _note(f"compiled programs are not cached: {folder}: {error.strerror}")
+            _note(f"compiled programs are not cached: {error.filename}: {error.strerror}")
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):

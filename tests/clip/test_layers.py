@@ -16,6 +16,7 @@ from prompt_jax.clip.layers import STACKED, scans, stack_layers, unstack_layers
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
+from prompt_jax.text import class_texts
 from prompt_jax.training.train import loss_and_output
 
 LAYERS = 4  # at least two similar layers before the last
@@ -55,7 +56,9 @@ def run_both(method: methods.Method, kind: str, settings: Any, texts=None) -> tu
     for clip, frozen in ((UNROLLED, FROZEN), (SCAN, STACK)):
         tower = methods.tower_for(method, clip, kind)
         names = CLASSES if texts is None else ()
-        task = methods.make_task(method, tower, frozen, names, settings)
+        task = methods.make_task(
+            method, tower, frozen, names, settings, texts=class_texts.stand_in(method.texts, names)
+        )
         if prompts is None:
             prompts = method.init(jax.random.key(1), task)
             if method.adaptation:

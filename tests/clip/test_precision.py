@@ -19,6 +19,7 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP, PRECISIONS
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import programs
+from prompt_jax.text import class_texts
 from prompt_jax.training import optim, train
 
 OPERATION = re.compile(r"stablehlo\.(?:dot_general|dot|convolution)\b")
@@ -60,7 +61,16 @@ def trace_on_images(name, clip=TINY):
     """Traces the training step of a method of images with its published settings."""
     method = methods.get(name)
     return trace_step(
-        method, methods.make_task(method, clip, FROZEN, CLASSES, method.Settings()), BATCH
+        method,
+        methods.make_task(
+            method,
+            clip,
+            FROZEN,
+            CLASSES,
+            method.Settings(),
+            texts=class_texts.stand_in(method.texts, CLASSES),
+        ),
+        BATCH,
     )
 
 
@@ -82,7 +92,14 @@ def test_a_training_step_on_videos_computes_in_float32(name):
 @pytest.mark.parametrize("name", ["zero_shot", "coop", "gda", "tip_adapter", "pro_mpt"])
 def test_a_prediction_computes_in_float32(name):
     method = methods.get(name)
-    task = methods.make_task(method, TINY, FROZEN, CLASSES, method.Settings())
+    task = methods.make_task(
+        method,
+        TINY,
+        FROZEN,
+        CLASSES,
+        method.Settings(),
+        texts=class_texts.stand_in(method.texts, CLASSES),
+    )
     prompts = start(method, task)
     prepared = method.prepare(prompts, task)
     traced = programs.logits(method).trace(prompts, prepared, task, BATCH["image"])

@@ -21,6 +21,7 @@ from prompt_jax.prompts import (
     init_linear,
     tokenize_classes,
 )
+from prompt_jax.text import class_texts
 
 NAMES = ["cat", "fire truck", "giant_schnauzer"]
 
@@ -101,7 +102,8 @@ def test_methods_declare_the_slots_of_their_context(name):
 
     def run(words, images):
         names = ["cat " * words, "dog"]
-        task = methods.make_task(method, clip, frozen, names, settings)
+        texts = class_texts.stand_in(method.texts, names)
+        task = methods.make_task(method, clip, frozen, names, settings, texts=texts)
         prompts = method.init(jax.random.key(0), task)
         if method.adaptation:
             prompts = method.adaptation.make(prompts, task, jnp.ones((1, 2, 16)), [0, 1])
@@ -127,7 +129,14 @@ def test_a_method_without_declared_slots_uses_its_true_length():
     context = jnp.zeros((26, clip.config.text_width))
     for words, fits in ((47, True), (49, False)):
         names = ["cat " * words, "dog"]
-        task = methods.make_task(method, clip, frozen, names, method.Settings())
+        task = methods.make_task(
+            method,
+            clip,
+            frozen,
+            names,
+            method.Settings(),
+            texts=class_texts.stand_in(method.texts, names),
+        )
         if fits:
             assert jax.eval_shape(prepare, context, task).shape == (2, clip.config.embed_dim)
         else:

@@ -23,6 +23,7 @@ from prompt_jax import methods  # noqa: E402
 from prompt_jax.clip.packing import PackedTokens, pack_captions  # noqa: E402
 from prompt_jax.clip.vocabulary.captions import tokenize_captions  # noqa: E402
 from prompt_jax.methods.selection import HeldOut  # noqa: E402
+from prompt_jax.text import class_texts  # noqa: E402
 
 SIZE, DIM = TINY.config.image_size, TINY.config.embed_dim
 BATCH, VIEWS, SHOTS, FRAMES = 2, 2, 8, 3
@@ -35,7 +36,9 @@ def trace(method: methods.Method, kind: str, settings: Any, texts: PackedTokens 
     axes = (getattr(settings, "frames", FRAMES),) if kind == "videos" else ()
 
     def run(rng, frozen, images, texts):
-        task = methods.make_task(method, clip, frozen, names, settings)
+        task = methods.make_task(
+            method, clip, frozen, names, settings, texts=class_texts.stand_in(method.texts, names)
+        )
         prompts = method.init(rng, task)
         if method.adaptation:
             shots = jnp.zeros((VIEWS, SHOTS, DIM)), jnp.arange(SHOTS) % len(CLASSES)
@@ -79,7 +82,14 @@ def choose_settings() -> int:
     labels = np.arange(SHOTS) % len(CLASSES)
     for method in methods.METHODS.values():
         if method.adaptation:
-            task = methods.make_task(method, TINY, FROZEN, CLASSES, method.Settings())
+            task = methods.make_task(
+                method,
+                TINY,
+                FROZEN,
+                CLASSES,
+                method.Settings(),
+                texts=class_texts.stand_in(method.texts, CLASSES),
+            )
             prompts = method.adaptation.make({}, task, features, labels)
             method.adaptation.choose(prompts, task, [HeldOut(prompts, features, labels)])
             found += 1

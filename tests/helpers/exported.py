@@ -24,6 +24,7 @@ from prompt_jax.inputs.images.decoding import open_image
 from prompt_jax.inputs.images.transforms import test_transform
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models.saved import Saved, write
+from prompt_jax.text import class_texts
 
 CLIP, _FROZEN = random_clip(vocab_size=49408, context_length=77)
 FROZEN: Frozen = _FROZEN | {"logit_scale": jnp.log(jnp.float32(100))}
@@ -95,7 +96,8 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> methods.Task:
     settings = method.Settings(**saved.settings)
     names = names or saved.class_names
     index = methods.index_trained(saved.class_names, names)
-    return methods.make_task(method, CLIP, FROZEN, names, settings, saved.template, index)
+    texts = class_texts.stand_in(method.texts, names)
+    return methods.make_task(method, CLIP, FROZEN, names, settings, saved.template, index, texts)
 
 
 def train(name: str, **settings: Any) -> Saved:

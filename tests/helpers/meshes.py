@@ -23,6 +23,7 @@ from prompt_jax.clip.packing import pack_captions, stack
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.evaluation.evaluate import Evaluator
 from prompt_jax.methods.recipe import Recipe
+from prompt_jax.text import class_texts
 from prompt_jax.training import loop, recipes, train
 from prompt_jax.training.sharding import Placement, parse_mesh
 
@@ -125,7 +126,8 @@ class Program:
         self.settings = self.method.Settings(**SETTINGS.get(name, {}) | case.get("settings", {}))
         self.frozen = frozen
         tower = methods.tower_for(self.method, clip, kind)
-        made = methods.make_task(self.method, tower, frozen, names, self.settings)
+        texts = class_texts.stand_in(self.method.texts, names)
+        made = methods.make_task(self.method, tower, frozen, names, self.settings, texts=texts)
         self.task = self.placement.put_task(made)
 
     def batch(self, seed: int = 0) -> dict[str, Any]:

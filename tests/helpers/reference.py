@@ -1,6 +1,7 @@
 """The tiny CLIP and the published methods' figures on it, from tests/fixtures/tiny_a."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,20 @@ def _load_weights() -> Frozen:
 def _load_figures() -> dict[str, dict[str, np.ndarray]]:
     with np.load(FOLDER / "figures.npz") as arrays:
         flat = {tuple(key.split("/")): arrays[key] for key in arrays}
+    for path in (FOLDER / "more").glob("*.npz"):
+        with np.load(path) as arrays:
+            flat |= {(path.stem, key): arrays[key] for key in arrays}
     return flax.traverse_util.unflatten_dict(flat)
 
 
 FROZEN = _load_weights()
 FIGURES = _load_figures()
 CLASSES: list[str] = FIGURES["inputs"]["classes"].tolist()
+TEXTS: dict[str, Any] = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in (FOLDER / "more").glob("*.json")
+}
+"""The content of each method's file of texts, in its published layout."""
 BATCH = {
     "image": jnp.asarray(FIGURES["inputs"]["images"]),
     "label": jnp.asarray(FIGURES["inputs"]["labels"]),

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from reference import CLASSES, FIGURES, FROZEN, TINY
+from reference import CLASSES, FIGURES, FROZEN, TEXTS, TINY
 
 from prompt_jax import methods
 from prompt_jax.methods.images import (
     clip_adapter,
     cocoop,
     coop,
+    description,
     ivlp,
     kgcoop,
     maple,
@@ -18,6 +19,7 @@ from prompt_jax.methods.images import (
     vpt,
     zero_shot,
 )
+from prompt_jax.text import text_files
 
 
 def no_tree(array):
@@ -88,12 +90,13 @@ def clip_adapter_tree(array):
 
 
 class Row(NamedTuple):
-    """A method, its settings, the expected figures, and our names of its arrays."""
+    """A method, settings, the expected figures, our names of its arrays, its texts of classes."""
 
     method: str
     settings: Any
     figures: str
     tree: Callable
+    texts: Any = None
 
 
 TINY_PRO_MPT: dict[str, Any] = {"iterations": 2, "vision_prompts": 3, "vision_depth": 2}
@@ -124,6 +127,13 @@ ROWS = [
     Row("maple", maple.Settings(depth=3), "maple", maple_tree),
     Row("kgcoop", kgcoop.Settings(), "kgcoop", coop_tree),
     Row("clip_adapter", clip_adapter.Settings(), "clip_adapter", clip_adapter_tree),
+    Row(
+        "description",
+        description.Settings(full_stop=True),
+        "description",
+        no_tree,
+        TEXTS["description"],
+    ),
 ]
 BY_FIGURES = {row.figures: row for row in ROWS}
 
@@ -135,4 +145,6 @@ def arrays(row, kind):
 
 def task_of(row):
     """Returns the row's task on the six classes of the figures."""
-    return methods.make_task(methods.get(row.method), TINY, FROZEN, CLASSES, row.settings)
+    method = methods.get(row.method)
+    texts = text_files.from_content(row.texts, method.texts) if method.texts else None
+    return methods.make_task(method, TINY, FROZEN, CLASSES, row.settings, texts=texts)

@@ -24,6 +24,7 @@ from experiments import main
 from experiments.cli import command_line
 from experiments.configs import default
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, saving
+from prompt_jax.text import class_texts
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = CLIPConfig(
@@ -80,6 +81,15 @@ def save_caltech101(root: Path, train: int = 3, test: int = 3) -> Path:
             split["train" if number < train else "test"].append([image, label, name])
     (root / "caltech-101" / SPLIT).write_text(json.dumps(split))
     return root
+
+
+def save_texts(folder: Path, kind: str) -> Path:
+    """Writes texts of a kind for the four classes as KIND.json; returns the file."""
+    path = folder / f"{kind}.json"
+    texts = class_texts.stand_in(kind, CLASSES)
+    assert texts is not None
+    path.write_text(json.dumps(texts.as_json()))
+    return path
 
 
 def small_config(method: str, clip: Path, root: Path | None = None, **settings: Any) -> ConfigDict:

@@ -27,7 +27,7 @@ from prompt_jax.methods.images import (
 from prompt_jax.training import optim, train
 
 # Compared in `./run.sh test --quick`; the others compile for a minute.
-QUICK = ("zero_shot", "coop", "cocoop", "pro_mpt")
+QUICK = ("zero_shot", "coop", "cocoop", "pro_mpt", "description")
 
 
 def marked(row):

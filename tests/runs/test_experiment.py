@@ -93,8 +93,9 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "tip_adapter": ({}, 2),
     "tip_adapter_f": ({}, 2),
     "gda": ({}, 1),
+    "description": ({}, 0),
 }
-TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda")
+TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda", "description")
 STEPS = 6  # two epochs of three steps
 
 
@@ -119,6 +120,8 @@ def small_config(method: str, clip: Path, root: Path | None) -> ConfigDict:
     settings, views = METHODS[method]
     config = tiny.small_config(method, clip, root, **settings)
     config.cached_views = views
+    if kind := methods.METHODS[method].texts:
+        config.texts = str(tiny.save_texts(clip.parent, kind))
     return config
 
 
@@ -179,7 +182,9 @@ def test_results_have_the_documented_fields(setting, method, scenes, capsys):
     folder = f"{method}-{scenes}"
     results = run(setting, method, folder, scenes)
     assert json.loads((setting.results / folder / "results.json").read_text()) == results
-    assert set(results) == (FIELDS | {"note"} if scenes else FIELDS)
+    further = {"note"} if scenes else set()
+    further |= {"texts"} if methods.METHODS[method].texts else set()
+    assert set(results) == FIELDS | further
     config = small_config(method, setting.clip, None if scenes else setting.root)
     assert results["config"] == as_json(config)
     named = {

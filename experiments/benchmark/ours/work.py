@@ -19,6 +19,7 @@ from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.methods import Encoders, Method, Output, Prompts, Task
 from prompt_jax.methods.method import cosine_logits
 from prompt_jax.prompts import PHOTO, encode_classes, generate
+from prompt_jax.text import class_texts
 
 
 class Work(NamedTuple):
@@ -43,7 +44,9 @@ def set_up(cell: Cell, clip: CLIP, frozen: Frozen) -> Work:
     method = find(name)
     settings = method.Settings(**({"iterations": cell.N} if name == "pro_mpt" else {}))
     names = () if cell.pairs else class_names(cell.K, CLASSES)
-    task = methods.make_task(method, clip, frozen, names, settings)
+    task = methods.make_task(
+        method, clip, frozen, names, settings, texts=class_texts.stand_in(method.texts, names)
+    )
     prompts = method.init(jax.random.key(0), task)
     batches = [_batch(cell, clip, run) for run in range(cell.runs)]
     texts: Sequence[Any] = names

@@ -62,6 +62,11 @@ class _WayIntervals(pydantic.BaseModel, strict=True, extra="forbid"):
     v2t: dict[Name, Pair]
 
 
+class _TextsRead(_Part):
+    file: str
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class _OfClass(_Part):
     examples: Count
     accuracy: Percent
@@ -128,6 +133,7 @@ class Results(_OptionalFields):
     skipped_pictures: list[str] | None = None
     replacements: list[str] | None = None
     preprocessing: dict[str, Any] | None = None
+    texts: _TextsRead | None = None
 
 
 class Evaluation(_Part):

@@ -1,0 +1,71 @@
+"""Reads tables of texts that are published as Python code, without running it."""
+
+import ast
+import pathlib
+from typing import Any
+
+from prompt_jax.errors import PromptError, escape
+from prompt_jax.storage.files import read_bytes
+
+MOST_BYTES = 2**20
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the variables of a Python file whose values are literals, by name.
+
+    A function of one name that returns a formatted text, `lambda c: f"a photo of a {c}"`, becomes
+    its template, "a photo of a {}". All other statements are ignored; nothing is executed.
+
+    Raises:
+        PromptError: it cannot be read, or is not Python code.
+    """
+    try:
+        tree = ast.parse(read_bytes(path, MOST_BYTES).decode("utf-8"))
+        found = {}
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+                target = statement.targets[0]
+                if isinstance(target, ast.Name) and (value := _value(statement.value)) is not None:
+                    found[target.id] = value
+    # The parser raises the last two for code that is nested too deeply.
+    except (OSError, SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or error
+        raise PromptError(f"texts {path} cannot be read: {escape(str(reason))[:200]}") from None
+    return found
+
+
+def _value(node: ast.expr) -> Any:
+    """Returns the value of a literal or of a list of templates, None for other expressions."""
+    if isinstance(node, ast.List | ast.Tuple):
+        templates = [_template(one) for one in node.elts]
+        if templates and all(one is not None for one in templates):
+            return templates
+    if (template := _template(node)) is not None:
+        return template
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _template(node: ast.expr) -> str | None:
+    """Returns the template of a function of one name, None for other expressions."""
+    if not isinstance(node, ast.Lambda) or len(node.args.args) != 1:
+        return None
+    if not isinstance(node.body, ast.JoinedStr):
+        return None
+    name, parts = node.args.args[0].arg, []
+    for part in node.body.values:
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            parts.append(part.value)
+        elif (
+            isinstance(part, ast.FormattedValue)
+            and isinstance(part.value, ast.Name)
+            and part.value.id == name
+            and part.conversion == -1
+            and part.format_spec is None
+        ):
+            parts.append("{}")
+        else:
+            return None
+    return "".join(parts)
