@@ -16,12 +16,11 @@ from prompt_jax.methods.method import (
     Task,
     check_bounds,
     encode_input,
-    index_trained,
     make_task,
 )
 from prompt_jax.methods.objectives import recognize, retrieve
 from prompt_jax.methods.record import Record
-from prompt_jax.text.class_names import UNSEEN
+from prompt_jax.text.class_names import UNSEEN, index_trained
 
 
 def _list_records(folder: str) -> dict[str, Record]:

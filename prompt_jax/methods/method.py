@@ -31,7 +31,7 @@ from prompt_jax.prompts import (
     tokenize_classes,
 )
 from prompt_jax.text import class_texts
-from prompt_jax.text.class_names import AMBIGUOUS, UNSEEN, Classes, find
+from prompt_jax.text.class_names import AMBIGUOUS, UNSEEN
 from prompt_jax.text.class_texts import Texts
 
 Prompts = Any
@@ -289,26 +289,6 @@ def _resolve_ambiguous(
             "leave the class out"
         )
     return np.where(index == AMBIGUOUS, UNSEEN, index)
-
-
-def index_trained(
-    known: Sequence[str],
-    names: Sequence[str],
-    known_ids: Sequence[str] = (),
-    ids: Sequence[str] = (),
-) -> list[int]:
-    """Finds each class among the training classes, for `make_task`.
-
-    Args:
-        known: names of the training classes, in label order.
-        names: names of the classes to find.
-        known_ids, ids: WordNet ids of both, if both data sets have them.
-
-    Returns:
-        A label for each, or `UNSEEN` or `AMBIGUOUS`; see `class_names.find`.
-    """
-    trained = Classes(tuple(known), tuple(known_ids))
-    return find(trained, Classes(tuple(names), tuple(ids)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

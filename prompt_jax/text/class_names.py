@@ -138,6 +138,26 @@ def find(known: Classes, asked: Classes) -> list[int]:
     return found
 
 
+def index_trained(
+    known: Sequence[str],
+    names: Sequence[str],
+    known_ids: Sequence[str] = (),
+    ids: Sequence[str] = (),
+) -> list[int]:
+    """Finds each class among the training classes.
+
+    Args:
+        known: names of the training classes, in label order.
+        names: names of the classes to find.
+        known_ids, ids: WordNet ids of both, if both data sets have them.
+
+    Returns:
+        A label for each, or `UNSEEN` or `AMBIGUOUS`; see `find`.
+    """
+    trained = Classes(tuple(known), tuple(known_ids))
+    return find(trained, Classes(tuple(names), tuple(ids)))
+
+
 def distinct(names: Sequence[str]) -> list[str]:
     """Returns K distinct names: repeated ones get their label, as in "missile (label 657)"."""
     shown = list(names)
