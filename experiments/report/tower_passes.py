@@ -11,6 +11,7 @@ import jax
 
 from experiments.setup.preparation import Prepared
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.clip.image import Between
 from prompt_jax.clip.layers import Layer
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Prompts
@@ -47,11 +48,12 @@ class RecordingCLIP(CLIP):
         tokens: jax.Array,
         queries: int | None = None,
         prompts: jax.Array | None = None,
+        between: Between | None = None,
     ) -> jax.Array:
         """Records the attention of the last block; see `CLIP.run_image_layer`."""
         if layer.last:
-            self.on_attention(layer.class_attention(tokens))
-        return super().run_image_layer(layer, tokens, queries, prompts)
+            self.on_attention(layer.class_attention(layer.enter(tokens)))
+        return super().run_image_layer(layer, tokens, queries, prompts, between)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Records the features; see `CLIP.image_head`."""

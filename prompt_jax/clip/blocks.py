@@ -1,11 +1,13 @@
 """The pre-norm transformer block of all towers."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
@@ -28,6 +30,12 @@ def head_projection(width: int, inputs: int) -> nn.Dense:
     """
     init = nn.initializers.normal(inputs**-0.5)
     return nn.Dense(width, use_bias=False, kernel_init=init, precision="highest")
+
+
+def normalize(features: jax.Array) -> jax.Array:
+    """Normalizes features to unit L2 norm along the last axis, in float32."""
+    features = features.astype(jnp.float32)
+    return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
 
 
 class Dense(nn.Dense):
@@ -146,13 +154,17 @@ class Block(nn.Module):
     The residual stream stays float32 for any compute type, as under PyTorch's autocast: it
     accumulates the outputs of all layers.
 
-    `key_value` computes keys and values of tokens; `look` attends to given keys and values, adds
-    the residual and runs the MLP. `__call__` combines the two as plain self-attention.
+    `enter` must be called first, on the tokens before the block: it applies an adapter in front of
+    attention. `key_value` computes keys and values of tokens; `look` attends to given keys and
+    values, adds the residual and runs the MLP, in two steps, `add_attention` and `add_mlp`.
+    `__call__` combines all as plain self-attention.
 
     The parameters may include adapters parallel to a sublayer, "attention_adapter" or
     "mlp_adapter": {"normed" or "residual": {"down", "up"}}, two linear layers with a ReLU between
     them. Their input is the sublayer's input ("normed") or the tokens before its LayerNorm
-    ("residual"); their output is added to the sublayer's. `init` creates none.
+    ("residual"); their output is added to the sublayer's. They may also include adapters in front
+    of a sublayer, "before_attention" or "before_mlp": {"down", "up"}, with a GELU, whose output is
+    added to the tokens. `init` creates none.
 
     If the parameters are split over a mesh, `split_over`, each call gathers them.
     """
@@ -181,6 +193,10 @@ class Block(nn.Module):
         )
         self.proj = dense(self.width, kernel_init=residual)
 
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Applies the adapter in front of attention, if any, to tokens float[..., S, d]."""
+        return self._adapt("before_attention", x)
+
     def query(self, x: jax.Array) -> jax.Array:
         """Computes queries float[..., S, heads, d / heads] of tokens float[..., S, d]."""
         return self.qkv.query(self.ln_1(x))
@@ -189,9 +205,22 @@ class Block(nn.Module):
         """Computes keys and values, each float[..., S, heads, d / heads], of float[..., S, d]."""
         return self.qkv.key_value(self.ln_1(x))
 
-    def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
-        """Returns the tokens after the block, float[..., S, d], given the attention output."""
-        x = x + self._with_adapter("attention_adapter", self.out(attended), x, self.ln_1)
+    def attend(
+        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Computes the output of attention to keys and values, float[..., S, d]; no residual."""
+        return self.out(attend(self.query(x), key, value, mask, self.precision, self.attention))
+
+    def add_attention(
+        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns the tokens between attention and MLP, float[..., S, d]."""
+        attended = self.attend(x, key, value, mask)
+        return x + self._with_adapter("attention_adapter", attended, x, self.ln_1)
+
+    def add_mlp(self, x: jax.Array) -> jax.Array:
+        """Returns the tokens after the block, float[..., S, d], given those before the MLP."""
+        x = self._adapt("before_mlp", x)
         hidden = self.fc(self.ln_2(x))
         if self.activation == "quick_gelu":
             hidden = hidden * jax.nn.sigmoid(1.702 * hidden)
@@ -204,21 +233,62 @@ class Block(nn.Module):
             return output
         adapters: dict[str, Any] = self.get_variable("params", name)
         for source, layers in adapters.items():
-            h = norm(x) if source == "normed" else x.astype(self.dtype)
-            down, up = (jax.tree.map(lambda p: p.astype(self.dtype), layers[n]) for n in LAYERS)
-            multiply = functools.partial(jnp.matmul, precision=self.precision)
-            hidden = jax.nn.relu(multiply(h, down["kernel"]) + down["bias"])
-            output = output + multiply(hidden, up["kernel"]) + up["bias"]
+            h = norm(x) if source == "normed" else x
+            output = output + self._bottleneck(layers, h, jax.nn.relu)
         return output
+
+    def _adapt(self, name, x):
+        if not self.has_variable("params", name):
+            return x
+        layers: dict[str, Any] = self.get_variable("params", name)
+        return x + self._bottleneck(layers, x, functools.partial(jax.nn.gelu, approximate=False))
+
+    def _bottleneck(self, layers, x, activation):
+        down, up = (jax.tree.map(lambda p: p.astype(self.dtype), layers[n]) for n in LAYERS)
+        multiply = functools.partial(jnp.matmul, precision=self.precision)
+        hidden = activation(multiply(x.astype(self.dtype), down["kernel"]) + down["bias"])
+        return multiply(hidden, up["kernel"]) + up["bias"]
 
     def look(
         self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
     ) -> jax.Array:
         """Returns the tokens after the block, float[..., S, d], attending to keys and values."""
-        return self.finish(
-            x, attend(self.query(x), key, value, mask, self.precision, self.attention)
-        )
+        return self.add_mlp(self.add_attention(x, key, value, mask))
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Returns the tokens after the block with plain self-attention, float[..., S, d]."""
+        x = self.enter(x)
         return self.look(x, *self.key_value(x), mask)
+
+
+def convolve_channels(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, axes: Sequence[int]
+) -> jax.Array:
+    """Computes a depthwise convolution along some axes, padded with zeros to the same shape.
+
+    Args:
+        x: float[..., d].
+        kernel: float[k, …, d] with odd sizes k, one for each of the axes; as in PyTorch, it is
+            applied without reversal.
+        bias: float[d].
+        axes: indices of axes of `x`.
+    """
+    # A sum of shifted arrays: XLA's convolutions with one channel per group are slow.
+    sizes, total = kernel.shape[:-1], jnp.zeros_like(x)
+    for place in np.ndindex(*sizes):
+        shifted = x
+        for axis, at, size in zip(axes, place, sizes, strict=True):
+            shifted = shift(shifted, at - size // 2, axis)
+        total = total + shifted * kernel[place].astype(x.dtype)
+    return total + bias.astype(x.dtype)
+
+
+def shift(x: jax.Array, by: int, axis: int) -> jax.Array:
+    """Moves entries along an axis, so that entry i is the former i + `by`; zeros at the end."""
+    if not by:
+        return x
+    number = x.shape[axis]
+    by = max(-number, min(number, by))
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (max(0, -by), max(0, by))
+    return jax.lax.slice_in_dim(jnp.pad(x, padding), max(0, by), max(0, by) + number, axis=axis)

@@ -1,12 +1,21 @@
 """The image tower as a sequence of steps: embed, block l, head. Independent of the methods."""
 
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from prompt_jax.clip.blocks import Block, head_projection, layer_norm
+from prompt_jax.clip.blocks import Block, head_projection, layer_norm, put_before
 from prompt_jax.clip.config import CLIPConfig
+from prompt_jax.clip.layers import Layer
+from prompt_jax.clip.memory import block_bytes
+
+Between = Callable[[jax.Array], jax.Array]
+"""A computation between attention and MLP: float[..., S, d_v] -> float[..., S, d_v]."""
 
 
 class ImageTower(nn.Module):
@@ -97,6 +106,64 @@ class PatchEmbedding(nn.Module):
         if not self.use_bias:
             return embedded
         return embedded + self.param("bias", nn.initializers.zeros, (self.width,))
+
+
+class LayerRun(NamedTuple):
+    """A layer of the image tower, as the steps of `CLIP.run_image_layers` get it.
+
+    Attributes:
+        layer: the layer.
+        run: `CLIP.run_image_layer`.
+    """
+
+    layer: Layer
+    run: Callable[..., jax.Array]
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        queries: int | None = None,
+        prompts: jax.Array | None = None,
+        between: Between | None = None,
+    ) -> jax.Array:
+        """Computes the tokens after the layer; see `CLIP.run_image_layer`."""
+        return self.run(self.layer, tokens, queries, prompts, between)
+
+    def self_attention(self, tokens: jax.Array) -> jax.Array:
+        """Computes what the layer's attention adds to tokens float[..., S, d_v], e.g. of frames.
+
+        Tokens with the same leading indices attend to each other.
+        """
+        return self.layer.self_attention(tokens)
+
+
+def run_layer(
+    layer: Layer,
+    queries: int | None,
+    between: Between | None,
+    tokens: jax.Array,
+    prompts: jax.Array | None,
+) -> jax.Array:
+    """Computes the tokens after a layer; see `CLIP.run_image_layer`."""
+    tokens = layer.enter(tokens)
+    key, value = layer.key_value(tokens)
+    if prompts is not None:
+        first = layer.key_value(prompts)
+        key, value = put_before(first[0], key), put_before(first[1], value)
+    tokens = tokens[..., :queries, :]
+    if between is None:
+        return layer.look(tokens, key, value)
+    return layer.add_mlp(between(layer.add_attention(tokens, key, value)))
+
+
+def kept_bytes(
+    config: CLIPConfig, tokens: jax.Array, prompts: jax.Array | None, itemsize: int
+) -> int:
+    """Estimates the bytes that all layers keep for the backward pass; see `block_bytes`."""
+    seen = tokens.shape[-2] + (0 if prompts is None else prompts.shape[-2])
+    sizes = (config.image_width, config.image_mlp, config.image_heads, itemsize)
+    number = math.prod(tokens.shape[:-2]) * seen
+    return config.image_layers * block_bytes(number, seen, *sizes)
 
 
 @flax.struct.dataclass

@@ -35,6 +35,11 @@ class Layer(NamedTuple):
     number: jax.Array | None = None
     stacked: Any = None
 
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Calls `Block.enter` with this layer's parameters."""
+        adapted = any("before_attention" in each for each in (self.params, self.stacked or {}))
+        return self._run("enter", x) if adapted else x
+
     def query(self, x: jax.Array) -> jax.Array:
         """Calls `Block.query` with this layer's parameters."""
         return self._run("query", x)
@@ -48,6 +53,23 @@ class Layer(NamedTuple):
     ) -> jax.Array:
         """Calls `Block.look` with this layer's parameters."""
         return self._run("look", x, key, value, mask)
+
+    def add_attention(
+        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Calls `Block.add_attention` with this layer's parameters."""
+        return self._run("add_attention", x, key, value, mask)
+
+    def add_mlp(self, x: jax.Array) -> jax.Array:
+        """Calls `Block.add_mlp` with this layer's parameters."""
+        return self._run("add_mlp", x)
+
+    def self_attention(self, x: jax.Array) -> jax.Array:
+        """Computes attention's output without the residual, float[..., S, d] of float[..., S, d].
+
+        Tokens with the same leading indices attend to each other.
+        """
+        return self._run("attend", x, *self.key_value(x))
 
     def class_attention(self, tokens: jax.Array) -> jax.Array:
         """Computes the class token's attention to each token, for display.
@@ -133,6 +155,7 @@ class Layers:
         """Runs all layers with plain self-attention on float[..., S, d]."""
 
         def step(layer, x, _):
+            x = layer.enter(x)
             return layer.look(x, *layer.key_value(x)), None
 
         return self.run(step, x, [None] * self.number)[0]

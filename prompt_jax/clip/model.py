@@ -10,9 +10,18 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from prompt_jax.clip.blocks import ATTENTION, Attention, put_before
+from prompt_jax.clip.blocks import ATTENTION, Attention
 from prompt_jax.clip.config import CLIPConfig
-from prompt_jax.clip.image import ImageTower, add_slots, deep_inputs, put_prompts
+from prompt_jax.clip.image import (
+    Between,
+    ImageTower,
+    LayerRun,
+    add_slots,
+    deep_inputs,
+    kept_bytes,
+    put_prompts,
+    run_layer,
+)
 from prompt_jax.clip.layers import Layer, Layers, stack_layers
 from prompt_jax.clip.memory import block_bytes, map_chunks
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
@@ -122,6 +131,7 @@ class CLIP:
         tokens: jax.Array,
         queries: int | None = None,
         prompts: jax.Array | None = None,
+        between: Between | None = None,
     ) -> jax.Array:
         """Computes the tokens after a layer of the image tower.
 
@@ -133,25 +143,15 @@ class CLIP:
                 attended to, for example prompts that the next layer overwrites.
             prompts: float[..., a, d_v] or None: attended to in this layer only. They may have fewer
                 leading axes than the tokens; their keys and values are then computed once.
+            between: applied to the tokens between attention and MLP, or None; it sees all axes.
 
         Returns:
             float[..., queries or S, d_v].
         """
-        c = self.config
         if queries is None and layer.last:
             queries = 1
-
-        def look(tokens, prompts):
-            key, value = layer.key_value(tokens)
-            if prompts is not None:
-                first = layer.key_value(prompts)
-                key, value = put_before(first[0], key), put_before(first[1], value)
-            return layer.look(tokens[..., :queries, :], key, value)
-
-        seen = tokens.shape[-2] + (0 if prompts is None else prompts.shape[-2])
-        sizes = (c.image_width, c.image_mlp, c.image_heads, self.dtype.itemsize)
-        number = math.prod(tokens.shape[:-2]) * seen
-        needed = c.image_layers * block_bytes(number, seen, *sizes)
+        look = functools.partial(run_layer, layer, queries, between)
+        needed = kept_bytes(self.config, tokens, prompts, self.dtype.itemsize)
         if self.memory is not None and needed > self.memory * size(self.mesh, DATA):
             look = jax.checkpoint(look)
         return split_batch(self.mesh, look(split_batch(self.mesh, tokens), prompts))
@@ -159,7 +159,7 @@ class CLIP:
     def run_image_layers(
         self,
         frozen: Frozen,
-        step: Callable[[Callable[..., jax.Array], jax.Array, Any], jax.Array],
+        step: Callable[[LayerRun, jax.Array, Any], jax.Array],
         tokens: jax.Array,
         inputs: Sequence[Any],
         first: int = 0,
@@ -168,8 +168,8 @@ class CLIP:
 
         Args:
             frozen: parameters.
-            step: (run, tokens, input) -> tokens; `run(tokens, queries, prompts)` is
-                `run_image_layer` of the current layer.
+            step: (run, tokens, input) -> tokens; `run(tokens, queries, prompts, between)` is
+                `run_image_layer` of the current layer; see also `LayerRun`.
             tokens: float[..., S, d_v] before the first of these layers.
             inputs: the input of each layer, a pytree. Layers whose inputs have the same structure,
                 static fields and shapes may be traced once.
@@ -180,7 +180,7 @@ class CLIP:
         """
 
         def run(layer, tokens, given):
-            return step(functools.partial(self.run_image_layer, layer), tokens, given), None
+            return step(LayerRun(layer, self.run_image_layer), tokens, given), None
 
         return self.image_layers(frozen).run(run, tokens, inputs, first)[0]
 
@@ -246,12 +246,12 @@ class CLIP:
         sos: Cache | None = None,
     ) -> Cache:
         """Computes keys and values of [SOS][context]; see `TextTower.prefill`."""
-        layers = self._text_layers(frozen)
+        layers = self.text_layers(frozen)
         return self._run(self._text, frozen["text"], "prefill", layers, prefix, deep_prompts, sos)
 
     def see_prompts(self, frozen: Frozen, sos: Cache, prompts: jax.Array) -> Cache:
         """Computes keys and values of [SOS][prompts of each layer]; see `TextTower.see_prompts`."""
-        layers = self._text_layers(frozen)
+        layers = self.text_layers(frozen)
         return self._run(self._text, frozen["text"], "see_prompts", layers, sos, prompts)
 
     def extend(
@@ -262,6 +262,7 @@ class CLIP:
         position: jax.Array,
         eot: jax.Array,
         groups: int = 1,
+        hidden: bool = False,
     ) -> jax.Array:
         """Computes text features float[..., N, Q, d] of packed classes; see `TextTower.extend`.
 
@@ -281,10 +282,10 @@ class CLIP:
             if batch > 1:
                 fits *= size(self.mesh, DATA)
 
-        layers = self._text_layers(frozen)
+        layers = self.text_layers(frozen)
 
         def run(rows):
-            return self._run(self._text, frozen["text"], "extend", layers, cache, *rows)
+            return self._run(self._text, frozen["text"], "extend", layers, cache, *rows, hidden)
 
         def run_group(rows):
             return run(rows) if number <= fits else map_chunks(run, rows, max(1, int(fits)))
@@ -310,6 +311,10 @@ class CLIP:
         own = self.embed_text(frozen, tokens[:, 1:])
         return self.extend(frozen, cache, own, one_class_a_row(own), eot[:, None] - 1)[:, 0]
 
+    def text_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
+        """Computes unnormalized text features float[..., d] from the last block's EOT."""
+        return self._run(self._text, frozen["text"], "head", tokens)
+
     @property
     def _image(self):
         return ImageTower(self.config, self.dtype, self._precision, parent=None)
@@ -328,7 +333,8 @@ class CLIP:
         # Products of bfloat16 are exact in float32; further passes would change nothing.
         return self.precision if self.dtype == jnp.float32 else "default"
 
-    def _text_layers(self, frozen):
+    def text_layers(self, frozen: Frozen) -> Layers:
+        """Returns the layers of the text tower."""
         return self._layers(self._text, frozen["text"], self.config.text_layers)
 
     def _layers(self, tower, params, number):
@@ -344,9 +350,3 @@ class CLIP:
         few = {name: x for name, x in params.items() if not name.startswith(("block", "token"))}
         params = params | replicate(self._split_over, few)
         return tower.apply({"params": params}, *args, method=step)
-
-
-def normalize(features: jax.Array) -> jax.Array:
-    """Normalizes features to unit L2 norm along the last axis, in float32."""
-    features = features.astype(jnp.float32)
-    return features / jnp.linalg.norm(features, axis=-1, keepdims=True)

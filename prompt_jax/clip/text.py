@@ -95,6 +95,7 @@ class TextTower(nn.Module):
         def step(layer: Layer, x: jax.Array, given: _PrefillInput):
             if given.inserted is not None:
                 x = insert(x, given.inserted, first)
+            x = layer.enter(x)
             key, value = layer.key_value(x)
             if given.sos is not None:
                 key, value = put_before(given.sos[0], key), put_before(given.sos[1], value)
@@ -134,7 +135,7 @@ class TextTower(nn.Module):
                 return carry, given.sos
             x = given.prompts
             x = self.place(x, 1 + jnp.arange(len(x))) if given.first else x
-            key, value = layer.key_value(x)
+            key, value = layer.key_value(layer.enter(x))
             return carry, (put_before(given.sos[0], key), put_before(given.sos[1], value))
 
         return layers.run(step, None, inputs)[1]
@@ -146,6 +147,7 @@ class TextTower(nn.Module):
         tokens: jax.Array,
         position: jax.Array,
         eot: jax.Array,
+        hidden: bool = False,
     ) -> jax.Array:
         """Computes text features of classes from the cached prefix and the classes' own tokens.
 
@@ -157,7 +159,9 @@ class TextTower(nn.Module):
             tokens: float[N, R, d_l], embeddings in padded rows of one or more classes.
             position: int[N, R], each token's index within its class: it attends to the prefix and
                 to as many tokens before it.
-            eot: int[N, Q], index of each class's EOT in its row.
+            eot: int[N, Q], index of each class's EOT in its row, or of any slot to read.
+            hidden: whether to return the last block's tokens, float[..., N, Q, d_l], which `head`
+                takes.
 
         Returns:
             float[..., N, Q, d], unnormalized.
@@ -169,6 +173,7 @@ class TextTower(nn.Module):
         row = jnp.arange(len(eot))[:, None]
 
         def step(layer: Layer, x: jax.Array, prefix: tuple[jax.Array, jax.Array]):
+            x = layer.enter(x)
             key, value = (
                 put_before(first[..., None, :, :, :], each)
                 for first, each in zip(prefix, layer.key_value(x), strict=True)
@@ -180,7 +185,8 @@ class TextTower(nn.Module):
             mask = jnp.pad(seen, before, constant_values=True)  # [N, R or Q, T + R]
             return layer.look(x, key, value, mask[:, None]), None
 
-        return self.head(layers.run(step, x, cache)[0])
+        x = layers.run(step, x, cache)[0]
+        return x if hidden else self.head(x)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Computes features float[N, S, d] at every slot of token ids int[N, S], uncached."""

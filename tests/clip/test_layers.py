@@ -12,6 +12,7 @@ from tiny import CONFIG
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
+from prompt_jax.clip.blocks import convolve_channels
 from prompt_jax.clip.layers import STACKED, scans, stack_layers, unstack_layers
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
@@ -193,3 +194,127 @@ def test_the_library_s_attention_is_the_one_written_out(context):
 def test_an_unknown_form_of_attention_is_rejected():
     with pytest.raises(PromptError, match="attention"):
         dataclasses.replace(UNROLLED, attention="flash")
+
+
+def before_each_sublayer(tower: str, width: int) -> dict:
+    """Returns random adapters in front of both sublayers of all layers of a tower."""
+    rng = np.random.default_rng(5)
+
+    def draw(*shape):
+        return jnp.asarray(0.2 * rng.normal(size=shape), jnp.float32)
+
+    def adapter():
+        down = {"kernel": draw(width, 4), "bias": draw(4)}
+        return {"down": down, "up": {"kernel": draw(4, width), "bias": draw(width)}}
+
+    names = ("before_attention", "before_mlp")
+    return {tower: {f"block_{n}": {name: adapter() for name in names} for n in range(LAYERS)}}
+
+
+def overlay(tree: Any, own: Any) -> Any:
+    """Returns parameters with those of `own` added."""
+    if not isinstance(own, dict):
+        return own
+    return {**tree, **{name: overlay(tree.get(name, {}), each) for name, each in own.items()}}
+
+
+def adapted(adapter: dict, x: jax.Array) -> jax.Array:
+    """Returns tokens with the output of an adapter added."""
+    hidden = x @ adapter["down"]["kernel"] + adapter["down"]["bias"]
+    hidden = jax.nn.gelu(hidden, approximate=False)
+    return x + hidden @ adapter["up"]["kernel"] + adapter["up"]["bias"]
+
+
+def test_adapters_in_front_of_the_sublayers_of_the_image_tower():
+    images = jax.random.normal(jax.random.key(3), (2, 3, SIZE, SIZE, 3))
+    own = before_each_sublayer("image", CONFIG.image_width)
+    tokens = UNROLLED.embed_image(FROZEN, images)
+    for number in range(LAYERS):
+        layer, each = UNROLLED.image_layers(FROZEN)[number], own["image"][f"block_{number}"]
+        tokens = adapted(each["before_attention"], tokens)
+        tokens = tokens + layer.self_attention(tokens)
+        tokens = layer.add_mlp(adapted(each["before_mlp"], tokens))
+    expected = UNROLLED.image_head(FROZEN, tokens)
+    for clip, frozen in ((UNROLLED, FROZEN), (SCAN, STACK)):
+        found = clip.encode_image(overlay(frozen, own), images)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(UNROLLED.encode_image(FROZEN, images) - expected).max() > 1e-3
+
+
+def test_adapters_in_front_of_the_sublayers_of_the_text_tower():
+    own = before_each_sublayer("text", CONFIG.text_width)
+    tokens = jnp.array([[49406, 5, 6, 49407, 0], [49406, 7, 49407, 0, 0]])
+    x = FROZEN["text"]["token_embedding"][tokens] + FROZEN["text"]["position_embedding"][:5]
+    mask = jnp.tril(jnp.ones((5, 5), bool))
+    for number in range(LAYERS):
+        layer, each = UNROLLED.text_layers(FROZEN)[number], own["text"][f"block_{number}"]
+        x = adapted(each["before_attention"], x)
+        x = layer.add_attention(x, *layer.key_value(x), mask)
+        x = layer.add_mlp(adapted(each["before_mlp"], x))
+    expected = UNROLLED.text_head(FROZEN, x[jnp.arange(2), jnp.array([3, 2])])
+    for clip, frozen in ((UNROLLED, FROZEN), (SCAN, STACK)):
+        found = clip.encode_text(overlay(frozen, own), tokens)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_step_between_the_sublayers_sees_all_frames():
+    images = jax.random.normal(jax.random.key(3), (2, 3, SIZE, SIZE, 3))
+    weights = jnp.linspace(0.5, 1.5, LAYERS)
+
+    def encode(clip, frozen):
+        def step(run, tokens, weight):
+            def mix(x):
+                return x + weight * jnp.roll(x, 1, axis=1)
+
+            return run(tokens, between=mix)
+
+        tokens = clip.embed_image(frozen, images)
+        return clip.image_head(frozen, clip.run_image_layers(frozen, step, tokens, list(weights)))
+
+    tokens = UNROLLED.embed_image(FROZEN, images)
+    for number, weight in enumerate(weights):
+        layer = UNROLLED.image_layers(FROZEN)[number]
+        tokens = tokens + layer.self_attention(tokens)
+        tokens = layer.add_mlp(tokens + weight * jnp.roll(tokens, 1, axis=1))
+    expected = UNROLLED.image_head(FROZEN, tokens)
+    little = dataclasses.replace(UNROLLED, memory=1)
+    for clip, frozen in ((UNROLLED, FROZEN), (SCAN, STACK), (little, FROZEN)):
+        np.testing.assert_allclose(encode(clip, frozen), expected, atol=1e-5)
+    assert loops(lambda frozen: encode(SCAN, frozen), STACK) == [LAYERS - 1]
+
+
+def test_hidden_words_are_read_before_the_head():
+    tokens = jnp.array([[5, 6, 49407], [7, 49407, 0]])
+    embedded, slots = FROZEN["text"]["token_embedding"][tokens], jnp.array([[2, 0], [1, 0]])
+    position = jnp.broadcast_to(jnp.arange(3), tokens.shape)
+    sos = UNROLLED.prefill(FROZEN, FROZEN["text"]["token_embedding"][49406][None])
+    hidden = UNROLLED.extend(FROZEN, sos, embedded, position, slots, hidden=True)
+    assert hidden.shape == (2, 2, CONFIG.text_width)
+    features = UNROLLED.extend(FROZEN, sos, embedded, position, slots)
+    np.testing.assert_allclose(UNROLLED.text_head(FROZEN, hidden), features, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes, axes", [((3,), (1,)), ((3, 3), (1, 2)), ((5, 1), (2, 1))])
+def test_depthwise_convolutions_pad_with_zeros(sizes, axes):
+    x = jax.random.normal(jax.random.key(6), (2, 4, 3, 8))
+    kernel, bias = jax.random.normal(jax.random.key(7), (*sizes, 8)), jnp.arange(8.0)
+    moved = jnp.moveaxis(x, axes, range(1, 1 + len(axes)))
+    rest = moved.reshape(2, *moved.shape[1 : 1 + len(axes)], -1, 8)
+    letters = "XY"[: len(axes)]
+    expected = jnp.stack(
+        [
+            jax.lax.conv_general_dilated(
+                rest[..., n, :],
+                kernel[..., None, :],
+                (1,) * len(axes),
+                "SAME",
+                dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+                feature_group_count=8,
+            )
+            for n in range(rest.shape[-2])
+        ],
+        axis=-2,
+    )
+    expected = jnp.moveaxis(expected.reshape(moved.shape), range(1, 1 + len(axes)), axes) + bias
+    found = convolve_channels(x, kernel, bias, axes)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
