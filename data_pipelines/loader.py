@@ -72,7 +72,7 @@ def train_batches(
         inputs: image size, frames of a video and preprocessing.
         batch_size: examples, or pairs, per batch, of all hosts together.
         seed: of order and augmentation, 0 to 2**32 - 1.
-        augmentation: the random augmentation of each example.
+        augmentation: the random augmentation of each example; with views, V of them.
         mixed_classes: K, to mix the videos of a batch in groups of four, see `mixing.mix`; 0: no
             mixing.
         num_epochs: when to stop; None never stops.
@@ -80,7 +80,8 @@ def train_batches(
 
     Returns:
         Iterator of {"image": float32[B, *inputs.shape], "label": int32[B]}, where B is
-        `batch_size` (or all examples, if fewer) divided by the hosts. For videos also "row" and
+        `batch_size` (or all examples, if fewer) divided by the hosts; with views "image" is
+        float32[B, V, *inputs.shape]. For videos also "row" and
         "caption", int32[B], see `training_pairs`. For mixed videos these are of the first of two,
         and "targets", float32[B, K], are the soft labels; each host mixes its own videos.
 
@@ -94,6 +95,8 @@ def train_batches(
     check_augmentation(dataset, inputs, augmentation)
     if mixed_classes < 0:
         raise DataError(f"mixed_classes={mixed_classes}: must be 0 (no mixing) or more")
+    if mixed_classes and augmentation.views:
+        raise DataError(f"mixed_classes={mixed_classes}: views of an example cannot be mixed")
     part = options.share(min(batch_size, len(pairs)))
     cached = CachedVideos if inputs.frames else CachedReader
     read: Callable[[Example], Any] = cached(dataset.read, options.worker_cache_bytes)
@@ -103,7 +106,7 @@ def train_batches(
         epoch, first, places = pairs_of(number)
         first += epoch * len(pairs)
         rows = [pairs[place][0] for place in places]
-        batch = empty(len(rows), inputs)
+        batch = empty(len(rows), inputs, augmentation.axes)
         for i, row in enumerate(rows):
             rng = generator(seed, TRAINING, first + i)
             augment(read(examples[row]), inputs, augmentation, rng, batch["image"][i])
@@ -183,13 +186,13 @@ def train_views(
         seed: of the augmentation, 0 to 2**32 - 1.
         views: augmented views per example, 1 or more; for images 0 gives one view with the test
             transform.
-        augmentation: the random augmentation of each view.
+        augmentation: the random augmentation of each view; its own `views` are drawn together.
         options: how batches are read.
 
     Returns:
         Iterator of max(1, views) * ceil(n / batch_size) batches {"image":
-        float32[B, *inputs.shape], "label": int32[B]}, where B is `batch_size` divided by the hosts;
-        label -1 is padding.
+        float32[B, *augmentation.axes, *inputs.shape], "label": int32[B]}, where B is `batch_size`
+        divided by the hosts; label -1 is padding.
 
     Raises:
         DataError: a setting is out of range; and from `next`, `BadImage`.
@@ -206,7 +209,8 @@ def train_views(
         rng = generator(seed, VIEWS, view * len(examples) + row)
         augment(dataset.read(examples[row]), inputs, augmentation, rng, out)
 
-    make, steps = in_order(examples, batch_size, inputs, options.share(batch_size), transform)
+    part, axes = options.share(batch_size), augmentation.axes
+    make, steps = in_order(examples, batch_size, inputs, part, transform, axes)
     return _batches(make, views * steps, options)
 
 

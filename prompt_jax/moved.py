@@ -20,6 +20,7 @@ MOVED = {
     "prompt_jax.inputs.given": "prompt_jax.inputs.preparation",
     "prompt_jax.inputs.pictures.transforms": "prompt_jax.inputs.images.transforms",
     "prompt_jax.loading": "prompt_jax.models.loading",
+    "prompt_jax.methods.frames": "prompt_jax.methods.inputs",
     "prompt_jax.metrics": "prompt_jax.evaluation.metrics",
     "prompt_jax.model": "prompt_jax.models.model",
     "prompt_jax.optim": "prompt_jax.training.optim",

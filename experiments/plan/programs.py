@@ -186,7 +186,11 @@ def training_batch(run: Run) -> dict[str, Any]:
     """Returns the shapes of a training batch."""
     config, size = run.config, run.config.batch_size
     seen = feature_shape(run) if config.cached_views else run.shape
-    batch: dict[str, Any] = {"image": array((size, *seen)), "label": array((size,), jnp.int32)}
+    views = (len(run.method.views),) if run.method.views else ()
+    batch: dict[str, Any] = {
+        "image": array((size, *views, *seen)),
+        "label": array((size,), jnp.int32),
+    }
     if run.method.objective == "pairs":
         batch["text"] = packed_captions(run, size)
     elif config.data.mix:
@@ -211,7 +215,8 @@ def packed_captions(run: Run, number: int) -> Any:
 
 def looking(run: Run) -> Built:
     """Returns the image tower's program for features that are cached."""
-    images = split(run, array((run.config.eval_batch_size, *run.shape)))
+    views = (len(run.method.views),) if run.method.views else ()
+    images = split(run, array((run.config.eval_batch_size, *views, *run.shape)))
     function = jax.jit(run.task.clip.encode_image)
     frozen = everywhere(run, run.task).frozen
     held = held_bytes(run, images)

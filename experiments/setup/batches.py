@@ -10,6 +10,7 @@ from data_pipelines.batches.options import ReadOptions
 from data_pipelines.batches.reading import Batches
 from data_pipelines.examples import Dataset, Example
 from experiments.config.config import Config
+from prompt_jax import methods
 from prompt_jax.inputs import training_batches
 from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.draws import shuffled_rows, steps_per_epoch
@@ -130,12 +131,14 @@ def make_batches(
     threads = None if data.num_threads < 0 else data.num_threads
     options = ReadOptions(threads, data.num_workers, shard_index=share[0], shard_count=share[1])
     sizes = config.batch_size, config.eval_batch_size, config.seed, options
+    method = methods.of_images(config.method)
+    views = method.views if method else ()
     if kind != "videos":
-        return RunBatches(Inputs.of(image_size, preprocessing), Augmentation(), *sizes)
+        return RunBatches(Inputs.of(image_size, preprocessing), Augmentation(views=views), *sizes)
     rule = for_tests(data.frame_rule)
     return RunBatches(
         Inputs.of(image_size, preprocessing, data.frames, rule, data.crop),
-        Augmentation(data.flip, data.frame_rule, data.augment),
+        Augmentation(data.flip, data.frame_rule, data.augment, views),
         *sizes,
         mix=data.mix,
         video_views=data.views,

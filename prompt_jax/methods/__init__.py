@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import outside
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.frames import average_frames, tower_for
+from prompt_jax.methods.inputs import (
+    Views,
+    average_frames,
+    encode_input,
+    encode_views,
+    split_views,
+    tower_for,
+)
 from prompt_jax.methods.method import (
     Method,
     Output,
@@ -15,7 +22,6 @@ from prompt_jax.methods.method import (
     Prompts,
     Task,
     check_bounds,
-    encode_input,
     make_task,
 )
 from prompt_jax.methods.objectives import recognize, retrieve
@@ -69,9 +75,11 @@ __all__ = [
     "Prompts",
     "Record",
     "Task",
+    "Views",
     "average_frames",
     "check_bounds",
     "encode_input",
+    "encode_views",
     "find",
     "find_record",
     "get",
@@ -83,6 +91,7 @@ __all__ = [
     "outside",
     "recognize",
     "retrieve",
+    "split_views",
     "tower_for",
 ]
 

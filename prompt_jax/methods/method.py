@@ -188,6 +188,9 @@ class Method(NamedTuple):
             float[B, F, d], the same for the frames of videos. "videos": float[B, F, H, W, 3].
         label_losses: (prompts, prepared, task, x, labels int[B]) -> terms of the loss by name,
             weighted, that need the labels, beside the cross-entropy and `Output.losses`.
+        views: names of the augmentations, see `inputs.images.views.VIEWS`, that give V views of
+            each training image; "recipe" is the recipe's own. In training x then is `Views` of V
+            times what `input` says; in testing it is one view, without `Views`. Empty: one view.
         objective: "classes", or "pairs" of videos and captions: then x is `Pairs`.
         constants: (task, class_names, template) -> what does not depend on prompts; computed once
             per task.
@@ -217,6 +220,7 @@ class Method(NamedTuple):
     label_losses: Callable[
         [Prompts, Any, Task, Any, Int[Array, " batch"]], Mapping[str, Float[Array, ""]]
     ] = _no_label_losses
+    views: tuple[str, ...] = ()
     objective: Literal["classes", "pairs"] = "classes"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
@@ -300,18 +304,6 @@ def check_bounds(settings: Any) -> None:
     """Raises a PromptError that names the first setting of any method beyond `bounds`."""
     if problem := find_beyond(dataclasses.asdict(settings)):
         raise PromptError(f"settings.{problem}")
-
-
-def encode_input(
-    method: Method, task: Task, images: Float[Array, "batch ..."]
-) -> Float[Array, "batch ..."]:
-    """Returns the input of `forward`: the images or videos, or their frozen features.
-
-    Cached features, of an image float[B, d] or of frames float[B, F, d], are returned unchanged.
-    """
-    if method.input not in KEPT or images.ndim <= 3:
-        return images
-    return jax.lax.stop_gradient(task.clip.encode_image(task.frozen, images))
 
 
 def describe_classes(

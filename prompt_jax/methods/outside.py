@@ -16,7 +16,8 @@ import numpy as np
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.method import Method, Output, Prompts, Task, encode_input
+from prompt_jax.methods.inputs import encode_input
+from prompt_jax.methods.method import Method, Output, Prompts, Task
 
 ALLOWED = "PROMPT_JAX_METHODS"
 """Environment variable: comma-separated modules that files may name."""

@@ -106,7 +106,7 @@ def fit(
     clip = dataclasses.replace(base.clip, mesh=placement.mesh)
     clip = methods.tower_for(found, clip, f"{base.inputs.kind}s")
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text)
-    shots = _Shots(items, numbers, base.inputs, flip, seed)
+    shots = _Shots(items, numbers, base.inputs, Augmentation(flip, views=found.views), seed)
     config = {
         **recipes.as_config(recipe, chosen),
         "pictures": digests.digest(items, [class_names[number] for number in numbers]),
@@ -194,7 +194,7 @@ class _Shots:
     items: Sequence[Any]
     labels: np.ndarray
     inputs: Inputs
-    flip: bool
+    augmentation: Augmentation
     seed: int
 
     def batches(self, batch_size: int) -> Batches:
@@ -227,7 +227,7 @@ class _Shots:
         """Yields batches of `size` with the requested rows, augmented by their draws."""
 
         def ask(one: _Request) -> tuple[np.ndarray, list[Callable[[], None]]]:
-            image = np.zeros((size, *self.inputs.shape), np.float32)
+            image = np.zeros((size, *self.augmentation.axes, *self.inputs.shape), np.float32)
             rngs = (draws.generator(self.seed, stream, int(draw)) for draw in one[1])
             jobs: list[Callable[[], None]] = [
                 functools.partial(self._augment, int(row), rng, out)
@@ -245,12 +245,21 @@ class _Shots:
     def _augment(self, row: int, rng: np.random.Generator, out: np.ndarray) -> None:
         item = self.items[row]
         if preparation.is_float(item):
+            _refuse_views(self.augmentation.views)
             out[...] = preparation.checked(item, self.inputs)
             return
         opened = (preparation.open_video if self.inputs.frames else preparation.decode)(
             item, self.inputs
         )
-        augment(opened, self.inputs, Augmentation(self.flip), rng, out)
+        augment(opened, self.inputs, self.augmentation, rng, out)
+
+
+def _refuse_views(views: Sequence[str]) -> None:
+    if views:
+        raise PromptError(
+            f"this method trains on {len(views)} views of each image ({', '.join(views)}), which "
+            "are made before it is normalized; pass files, Pillow images or uint8 arrays"
+        )
 
 
 def _train(

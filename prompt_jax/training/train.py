@@ -10,7 +10,7 @@ import optax
 
 from prompt_jax.clip.memory import sparing_options
 from prompt_jax.mesh import replicate
-from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input
+from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input, encode_views
 from prompt_jax.methods.recipe import EpochAverage
 
 
@@ -59,11 +59,12 @@ def loss_and_output(
     """Returns the training loss of a batch {"image": float[B, H, W, 3], "label": int[B]}.
 
     "image" is float[B, F, H, W, 3] for videos, float[B, d] for cached features, and float[B, F, d]
-    for cached features of frames. For retrieval, "text" holds B captions and "label" is 0 to B - 1.
-    The optional "targets", float[B, K], class probabilities of mixed videos, replace "label" in the
-    loss.
+    for cached features of frames; for a method with views it has their axis after B. For retrieval,
+    "text" holds B captions and "label" is 0 to B - 1. The optional "targets", float[B, K], class
+    probabilities of mixed videos, replace "label" in the loss.
     """
-    seen: Any = encode_input(method, task, batch["image"])
+    encode = encode_views if method.views else encode_input
+    seen: Any = encode(method, task, batch["image"])
     if method.objective == "pairs":
         seen = Pairs(seen, batch["text"])
     prepared = method.prepare(prompts, task)

@@ -7,8 +7,9 @@ ViFi-CLIP, does not. Enlarging, e.g. from 240 to 256 pixels, gives the same resu
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
+from prompt_jax.inputs.images.colors import Jitter, gray, jitter
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.images.transforms import Box, crop_long, normalize
 
@@ -24,7 +25,7 @@ _PLACES = ((0, 0), (2, 0), (0, 2), (2, 2), (1, 1))
 _NEAR = 3
 
 JITTER, GRAY = 0.8, 0.2
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.4, 0.4, 0.2, 0.1
+CHANGES = Jitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 
 
 def train_transform(
@@ -47,15 +48,15 @@ def train_transform(
     sides = _SIDES[rng.integers(len(_SIDES))]
     place = _PLACES[rng.integers(len(_PLACES))]
     flipped = flip and rng.random() < 0.5
-    jittered, gray = rng.random() < JITTER, rng.random() < GRAY
+    jittered, grayed = rng.random() < JITTER, rng.random() < GRAY
     for frame, target in zip(frames, out, strict=True):
         frame = _multi_scale_crop(frame, size, sides, place)
         if flipped:
             frame = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if jittered:
-            frame = jitter(frame, rng)
-        if gray:
-            frame = frame.convert("L").convert("RGB")
+            frame = jitter(frame, CHANGES, rng)
+        if grayed:
+            frame = gray(frame)
         normalize(frame, target, preprocessing)
     return out
 
@@ -97,34 +98,6 @@ def three_crops(
         left, top = half * across, half * down
         normalize(frame.crop((left, top, left + size, top + size)), target, preprocessing)
     return out
-
-
-def jitter(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Changes brightness and contrast by 0.6 to 1.4, saturation by 0.8 to 1.2, hue by up to 0.1.
-
-    Source: torchvision's `ColorJitter(0.4, 0.4, 0.2, 0.1)` on images.
-    """
-    brightness, contrast, saturation = (
-        rng.uniform(1 - most, 1 + most) for most in (_BRIGHTNESS, _CONTRAST, _SATURATION)
-    )
-    hue = rng.uniform(-_HUE, _HUE)
-    for change in rng.permutation(4):
-        if change == 0:
-            image = ImageEnhance.Brightness(image).enhance(brightness)
-        elif change == 1:
-            image = ImageEnhance.Contrast(image).enhance(contrast)
-        elif change == 2:
-            image = ImageEnhance.Color(image).enhance(saturation)
-        else:
-            image = _turn_hue(image, hue)
-    return image
-
-
-def _turn_hue(image: Image.Image, share: float) -> Image.Image:
-    hue, saturation, value = image.convert("HSV").split()
-    # Byte arithmetic wraps around the hue circle.
-    turned = np.asarray(hue) + np.uint8(int(share * 255) % 256)
-    return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
 
 
 def _multi_scale_crop(

@@ -15,6 +15,7 @@ from data_pipelines.examples import Dataset, Example
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.augmenting import Augmentation
+from prompt_jax.inputs.images import colors
 from prompt_jax.inputs.images.preprocessing import Preprocessing, statistics
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.videos import vifi
@@ -128,12 +129,14 @@ def test_jitter_differs_between_frames_and_all_else_is_shared():
 
 def test_jitter_changes_brightness_contrast_saturation_and_hue():
     half = Image.new("RGB", (8, 8), (200, 60, 60))
-    turned = np.asarray(vifi._turn_hue(half, 1 / 3))[0, 0]
+    turned = np.asarray(colors._turn_hue(half, 1 / 3))[0, 0]
     # A third of the circle: red becomes green.
     assert turned[1] == 200 and abs(int(turned[0]) - 60) <= 3 and abs(int(turned[2]) - 60) <= 3
-    assert np.asarray(vifi._turn_hue(half, -1 / 3))[0, 0].argmax() == 2
+    assert np.asarray(colors._turn_hue(half, -1 / 3))[0, 0].argmax() == 2
     rng = np.random.default_rng(0)
-    many = np.stack([np.asarray(vifi.jitter(half, rng), np.float32)[0, 0] for _ in range(400)])
+    many = np.stack(
+        [np.asarray(colors.jitter(half, vifi.CHANGES, rng), np.float32)[0, 0] for _ in range(400)]
+    )
     assert many[:, 0].min() < 140 and many[:, 0].max() == 255
     assert 185 < many[:, 0].mean() < 206 and many[:, 1].std() > 15
 
