@@ -29,6 +29,13 @@ ROWS = {
     "ivlp": ("ivlp", {"text_prompts": 3, "vision_prompts": 4}),
     "ivlp_without_words": ("ivlp", {"context_words": "", "depth": 2}),
     "maple": ("maple", {}),
+    "mocoop": (
+        "mocoop",
+        {
+            "templates": ("a photo of a {}.", "{}, a thing.", "a {} on a table.", "art of a {}."),
+            "groups": (1, 1, 2),
+        },
+    ),
     "pro_mpt": ("pro_mpt", {"vision_prompts": 3, "vision_depth": 2}),
     "pro_mpt_all_classes": (
         "pro_mpt",

@@ -15,6 +15,7 @@ from prompt_jax.methods.images import (
     ivlp,
     kgcoop,
     maple,
+    mocoop,
     pro_mpt,
     vpt,
     zero_shot,
@@ -89,6 +90,16 @@ def clip_adapter_tree(array):
     return {"linear1": array("fc1_weight").T, "linear2": array("fc2_weight").T}
 
 
+def mocoop_tree(array):
+    """Returns MoCoOp's arrays by our names; PyTorch's linear weights are [out, in]."""
+    vectors = ("before_0", "before_1", "before_2", "after_2", "before_3")
+    return {
+        **{name: array(f"ctx_{name}") for name in vectors},
+        "router": {"kernel": array("gate_weight").T, "bias": array("gate_bias")},
+        "shift": array("w")[0],
+    }
+
+
 class Row(NamedTuple):
     """A method, settings, the expected figures, our names of its arrays, its texts of classes."""
 
@@ -133,6 +144,12 @@ ROWS = [
         "description",
         no_tree,
         TEXTS["description"],
+    ),
+    Row(
+        "mocoop",
+        mocoop.Settings(templates=TEXTS["mocoop"]["prompts"], groups=TEXTS["mocoop"]["groups"]),
+        "mocoop",
+        mocoop_tree,
     ),
 ]
 BY_FIGURES = {row.figures: row for row in ROWS}

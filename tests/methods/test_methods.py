@@ -20,6 +20,7 @@ from prompt_jax.methods.images import (
     ivlp,
     kgcoop,
     maple,
+    mocoop,
     pro_mpt,
     vpt,
     zero_shot,
@@ -103,6 +104,7 @@ def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
         ("maple", maple.Settings(), 3_555_072),  # published
         ("kgcoop", kgcoop.Settings(), 4 * 512),
         ("clip_adapter", clip_adapter.Settings(), 2 * 512 * 128),
+        ("mocoop", mocoop.Settings(), 18_950),  # as published for EuroSAT
         ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
         ("pro_mpt", pro_mpt.Settings(vision_depth=3), pro_mpt_parameters(depth=3)),
         ("pro_mpt", pro_mpt.Settings(iterations=0), 0),
