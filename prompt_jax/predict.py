@@ -26,7 +26,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from prompt_jax.cli import progress
 from prompt_jax.cli.commands import whole
@@ -59,6 +59,8 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="run directory, hf:user/name or a backbone")
     parser.add_argument("inputs", metavar="PATH", nargs="+", help='files, directories, or "-"')
     parser.add_argument("--classes", help="a,b,c, or a text file with one name per line")
+    of_classes = "file with texts of these classes, for methods that read them: docs/texts.md"
+    parser.add_argument("--texts", help=of_classes)
     parser.add_argument("--format", choices=WRITERS, default="table", help="output format (table)")
     parser.add_argument("--top-k", type=whole(), default=5, help="classes per line (5)")
     steps = f"images or videos per step ({BATCH_SIZE})"
@@ -100,7 +102,7 @@ def start(argv: Sequence[str]) -> int:
     write = WRITERS[options.format](sys.stdout, options.top_k)
     failed = turned = 0
     left_out: list[str] = []
-    chosen = (classes, options.top_k, options.batch_size)
+    chosen = (classes, options.top_k, options.batch_size, options.texts)
     for one in predict_all(model, options.inputs, *chosen, left_out):
         write(one)
         failed += bool(one.error)
@@ -148,6 +150,7 @@ def predict_all(
     classes: Sequence[str] | None,
     top_k: int,
     batch_size: int,
+    texts: Any,
     left_out: list[str],
 ) -> Iterator[Prediction]:
     """Yields a prediction for each image or video at these paths, in their order.
@@ -155,9 +158,11 @@ def predict_all(
     Args:
         model: a trained model.
         paths: files, directories and "-", see `find`.
-        classes, top_k, batch_size: see `Model.predict`.
+        classes, top_k, batch_size, texts: see `Model.predict`.
         left_out: see `find`.
     """
+    if texts is not None:
+        texts = model.read_texts(texts)
     known = STDIN not in paths
     found: Iterable[str] = find(paths, model.inputs.frames > 0, left_out)
     if known:
@@ -171,7 +176,7 @@ def predict_all(
             part = list(itertools.islice(ahead, number))
             if not part:
                 return
-            yield from model.predict(part, classes, top_k, batch_size, _skip, quiet=True)
+            yield from model.predict(part, classes, top_k, batch_size, _skip, True, texts)
             done += len(part)
             advance(done, "")
 

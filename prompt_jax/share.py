@@ -39,7 +39,8 @@ def start(argv: Sequence[str]) -> None:
     named = {"backbone_id": options.backbone_id, "license": options.license}
     if options.dry_run:
         _tell_left_out(write(options.run, options.dry_run, options.name, **named))
-        print(f"{escape(str(options.dry_run))}: {', '.join(sharing.FILES)}; nothing is uploaded")
+        files = sharing.files_of(options.dry_run)
+        print(f"{escape(str(options.dry_run))}: {', '.join(files)}; nothing is uploaded")
         return
     found = sharing.share(
         options.run, options.name, private=options.private, replace=options.replace, **named

@@ -29,6 +29,7 @@ from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
 from prompt_jax.text.class_names import Classes
+from prompt_jax.text.class_texts import Texts
 from prompt_jax.training.sharding import Placement
 
 FOLDER = "evaluations"
@@ -106,7 +107,8 @@ def evaluate(
     inputs = model.saved.inputs
     plan = build_plan(config, key, model.saved.sizes.image_size, inputs.preprocessing)
     [key] = plan.tests  # its name in results
-    description = describe(model, config, plan, key)
+    texts = building.read_texts(config, method) if "texts" in changes else model.saved.texts
+    description = describe(model, config, plan, key, texts)
     place = _directory(model.folder, out, key, description)
     # Earlier versions did not hash the contents of files, or directories of frames at all.
     unhashed = description | {"pictures": identity.of_test_before(plan.hashes, key)}
@@ -127,7 +129,7 @@ def evaluate(
         plans.check_views(plan, config.data.views)
         known = Classes(model.saved.class_names, model.saved.class_ids)
         tests, compared = make_tests(
-            config, method, settings, backbone, placement, plan.tests, known
+            config, method, settings, backbone, placement, plan.tests, known, texts
         )
         run = Testable(config, place, method, backbone, plan, placement, tests, compared)
         workdir.make_workdir(place)
@@ -162,8 +164,10 @@ def trained_with(training: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, Any]:
-    """Returns the identity of an evaluation: model, test set and preprocessing of the test data."""
+def describe(
+    model: Model, config: Config, plan: Plan, key: str, texts: Texts | None = None
+) -> dict[str, Any]:
+    """Returns the identity of an evaluation: model, test set, preprocessing, texts of classes."""
     one = model.saved
     trained = {field: one.trained[field] for field in _TRAINED if field in one.trained}
     return {
@@ -177,7 +181,8 @@ def describe(model: Model, config: Config, plan: Plan, key: str) -> dict[str, An
         },
         "key": key,
         "pictures": identity.of_test(plan.hashes, key),
-        "seen": fields_of_test(config, one.inputs.preprocessing),
+        "seen": fields_of_test(config, one.inputs.preprocessing)
+        | ({"texts": texts.digest[: identity.SHORT]} if texts else {}),
     }
 
 

@@ -28,6 +28,7 @@ FIELDS = (
     "mesh",
     "shard_frozen",
     "eval_batch_size",
+    "texts",
     "data.root",
     "data.title",
     "data.source",

@@ -1,4 +1,4 @@
-"""Writes the trained model of a run: model.json and prompts.safetensors; see `saved`."""
+"""Writes the trained model of a run, for `saved.read`."""
 
 import dataclasses
 import datetime
@@ -37,7 +37,7 @@ _TOLD = (
 
 
 def write(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: str) -> None:
-    """Writes both files to the run directory.
+    """Writes the files to the run directory.
 
     Args:
         run: the run.
@@ -71,6 +71,7 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         trained=describe_training(config, results, date),
         prompts=jax.device_get(prompts),
         class_ids=() if plan.by_captions else plan.train.classes.ids,
+        texts=run.task.texts,
     )
 
 

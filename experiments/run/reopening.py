@@ -38,6 +38,8 @@ def reopen(folder: pathlib.Path, backbone: building.Backbone | None = None) -> P
     results, _ = workdir.read_finished(folder)
     config = _config(results["config"])
     config = change(config, {"init_from": ""})  # not needed, and the directory may have moved
+    if (folder / saved.TEXTS).is_file():
+        config = change(config, {"texts": str(folder / saved.TEXTS)})
     prepared = preprocessing.reread(results.get("preprocessing"), config.data)
     loaded = loading.load(config, folder, backbone, prepared)
     if loaded.backbone.fingerprint != results["backbone_hash"]:

@@ -48,7 +48,8 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     clip = CLIP(model.sizes, jnp.dtype(model.dtype), precision=model.precision)
     clip = methods.tower_for(method, clip, model.kind)
     frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
-    task = methods.make_task(method, clip, frozen, model.class_names, settings, model.template)
+    made = method, clip, frozen, model.class_names, settings, model.template
+    task = methods.make_task(*made, texts=model.texts)
     prepared = jax.jit(method.prepare)(prompts, task)
 
     @jax.jit

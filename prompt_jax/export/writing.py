@@ -195,7 +195,7 @@ def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
     magnitudes of some arrays of the backbone. `write` adds the "sha256" of prompts.safetensors and
     a digest of all fields. `torch_parts.reading` checks them.
     """
-    fields = {field.name for field in dataclasses.fields(Saved)} - {"prompts", "trained"}
+    fields = {field.name for field in dataclasses.fields(Saved)} - {"prompts", "trained", "texts"}
     rows = {text: tokenize(text, model.class_names) for text in templates_of(model)}
     words = model.settings.get("context_words", "")
     layout = layouts.openai_layout(model.sizes.image_layers, model.sizes.text_layers)

@@ -131,6 +131,11 @@ def _notes(model: Saved) -> Iterator[str]:
     note = model.trained.get("note") or (_EMBEDDED if model.backbone == "embedded" else "")
     if note:
         yield f"**Note**: {_in_words(note)}."
+    if model.texts:
+        yield (
+            "The method reads texts of the classes. They are in texts.json, and the license above "
+            "is not about them."
+        )
 
 
 def _classes(model: Saved) -> str:

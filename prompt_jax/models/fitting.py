@@ -27,7 +27,9 @@ from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
+from prompt_jax.text import text_files
 from prompt_jax.text.class_names import describe_meaningless
+from prompt_jax.text.class_texts import Texts
 from prompt_jax.text.labels import number_labels
 from prompt_jax.training import compile_times, loop, recipes
 from prompt_jax.training.features import FeatureMaker, choose, fit_features
@@ -56,6 +58,7 @@ def fit(
     seed: int = 1,
     resume_dir: str | os.PathLike | None = None,
     mesh: str = "",
+    texts: Any = None,
 ) -> Model:
     """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
@@ -80,6 +83,8 @@ def fit(
             and ends with the same prompts. None writes no checkpoints.
         mesh: the devices as a mesh, e.g. "data:4,model:2": `data` splits batches, `model` splits
             classes; "" puts all along `data`. See `prompt_jax.mesh`.
+        texts: texts of the classes, for methods that read them (docs/texts.md): a path, the
+            content of a file, or "embedded" for those of the embedded data sets.
 
     Returns:
         The trained model; `Model.save` saves it.
@@ -105,13 +110,15 @@ def fit(
     placement = Placement(parse_mesh(mesh, find_devices()))
     clip = dataclasses.replace(base.clip, mesh=placement.mesh)
     clip = methods.tower_for(found, clip, f"{base.inputs.kind}s")
-    task = methods.make_task(found, clip, base.frozen, class_names, chosen, text)
+    given = _texts(method, found, texts)
+    task = methods.make_task(found, clip, base.frozen, class_names, chosen, text, texts=given)
     shots = _Shots(items, numbers, base.inputs, Augmentation(flip, views=found.views), seed)
     config = {
         **recipes.as_config(recipe, chosen),
         "pictures": digests.digest(items, [class_names[number] for number in numbers]),
         "template": text,
         "flip": flip,
+        **({"texts": given.digest} if given else {}),
     }
     saving = None
     if resume_dir is not None:
@@ -133,6 +140,7 @@ def fit(
         prompts=prompts,
         class_names=class_names,
         template=text,
+        class_texts=given,
         trained={
             "pictures": len(items),
             "epochs": recipe.epochs,
@@ -143,6 +151,14 @@ def fit(
         },
         _tasks={},
     )
+
+
+def _texts(name: str, method: Method, texts: Any) -> Texts | None:
+    if method.texts:
+        return None if texts is None else text_files.resolve(texts, method.texts)
+    if texts is not None:
+        raise PromptError(f"texts={str(texts)[:80]!r}: {name} reads no texts of classes; omit it")
+    return None
 
 
 def _backbone(backbone, frames):

@@ -155,6 +155,7 @@ def restore(
         backbone=source,
         activation=model.activation,
         task=model.task,
+        class_texts=model.texts,
     )
 
 

@@ -25,7 +25,9 @@ from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.models import running, saved
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.storage.files import filling, is_free
+from prompt_jax.text import text_files
 from prompt_jax.text.class_names import check_names, describe_repeated, repeated
+from prompt_jax.text.class_texts import Texts
 
 BATCH_SIZE = 64
 MANY = 256  # images or videos from which on a progress bar is shown
@@ -48,6 +50,7 @@ class Model:
         template: text of a class, with "{}" for its name, unless the method has its own.
         trained, backbone, activation, task, class_ids: see `saved.Saved`.
         texts: templates that zero-shot CLIP averages over, if several.
+        class_texts: texts of classes that the method reads, if any.
         assumed: see `clip.loading.Checkpoint`.
     """
 
@@ -67,6 +70,7 @@ class Model:
     texts: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    class_texts: Texts | None = None
     _tasks: dict[Any, tuple[Task, Any]] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -170,6 +174,7 @@ class Model:
             class_ids=(),
             template=texts[0],
             texts=texts if len(texts) > 1 else (),
+            class_texts=None,
             trained={},
             task="classes",
             _tasks={},
@@ -185,6 +190,7 @@ class Model:
         batch_size: int = BATCH_SIZE,
         on_error: Callable[[BadImage], None] | None = None,
         quiet: bool = False,
+        texts: Any = None,
     ) -> Predictions:
         """Predicts the classes of images or videos.
 
@@ -196,6 +202,7 @@ class Model:
             on_error: called with the error of each file that cannot be read, whose prediction has
                 no classes, logits NaN and label -1; None raises the error.
             quiet: hides the progress bar.
+            texts: texts of these classes, for methods that read them; see `fit`. None: the model's.
 
         Raises:
             BadImage: a file cannot be read.
@@ -207,7 +214,7 @@ class Model:
         if on_error is not None and not callable(on_error):
             raise PromptError(f"on_error={on_error!r} must be a function or None")
         names = self._names(classes)
-        task, prepared = self._task_of(names)
+        task, prepared = self._task_of(names, self.read_texts(texts))
         items = as_items(images, self.inputs)
         program = programs.logits(self.method)
         if len(names) == 1:
@@ -227,6 +234,8 @@ class Model:
 
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
         """Writes model.json and prompts.safetensors, without the backbone, for `load`.
+
+        Texts of classes that the method reads are written to texts.json.
 
         Args:
             folder: a new or empty directory.
@@ -265,6 +274,7 @@ class Model:
             trained={"assumed": list(self.assumed), **self.trained},
             prompts=jax.tree.map(np.asarray, self.prompts),
             class_ids=self.class_ids,
+            texts=self.class_texts,
         )
 
     def _names(self, classes):
@@ -278,21 +288,32 @@ class Model:
             warnings.warn(describe_repeated(names, same), stacklevel=3)
         return tuple(names)
 
-    def _task_of(self, names):
+    def read_texts(self, texts: Any) -> Texts | None:
+        """Returns texts of classes for `predict`: those of a path or content, else the model's.
+
+        Raises:
+            PromptError: they cannot be read, or the method reads none.
+        """
+        if texts is None:
+            return self.class_texts
+        if not self.method.texts:
+            raise ArgumentError(f"{self.name} reads no texts of classes", "leave {} out", "texts")
+        return text_files.resolve(texts, self.method.texts)
+
+    def _task_of(self, names, texts=None):
         """Returns the task of these classes and its prepared state; caches the last few."""
-        names = tuple(names)
-        if names not in self._tasks:
+        key = tuple(names), texts
+        if key not in self._tasks:
             index = methods.index_trained(self.class_names, names)
-            task = methods.make_task(
-                self.method, self._tower, self.frozen, names, self.settings, self.template, index
-            )
+            made = self.method, self._tower, self.frozen, names, self.settings, self.template
+            task = methods.make_task(*made, index, texts)
             if self.texts:
-                texts = encode_templates(self.clip, self.frozen, self.texts, names)
-                task = dataclasses.replace(task, constants=normalize(texts))
+                features = encode_templates(self.clip, self.frozen, self.texts, names)
+                task = dataclasses.replace(task, constants=normalize(features))
             while len(self._tasks) >= TASKS_KEPT:
                 self._tasks.pop(next(iter(self._tasks)))
-            self._tasks[names] = (task, compiled(self.method.prepare)(self.prompts, task))
-        return self._tasks[names]
+            self._tasks[key] = (task, compiled(self.method.prepare)(self.prompts, task))
+        return self._tasks[key]
 
     @property
     def _tower(self):

@@ -1,6 +1,7 @@
 """Reads and writes trained models: prompts.safetensors holds the arrays, model.json all else.
 
-Both are in a run directory, and are the files that are shared. Array names are paths in the pytree,
+If the method reads texts of classes, texts.json holds them. The files are in a run directory, and
+are those that are shared. Array names are paths in the pytree,
 joined by dots: "vision_generator.linear1.kernel". docs/using.md explains the fields.
 """
 
@@ -21,8 +22,10 @@ from prompt_jax.errors import PromptError, quote
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved_arrays, saved_fields
 from prompt_jax.storage.files import check, check_seal, read_json, seal, write_files
+from prompt_jax.text import class_texts, text_files
+from prompt_jax.text.class_texts import Texts
 
-MODEL, PROMPTS = "model.json", "prompts.safetensors"
+MODEL, PROMPTS, TEXTS = "model.json", "prompts.safetensors", "texts.json"
 FORMAT = 1
 
 
@@ -47,6 +50,7 @@ class Saved:
         trained: a record of the training for reports: data, shots, seed, accuracy, commit.
         prompts: pytree of numpy arrays; an empty dict if the method trains nothing.
         class_ids: WordNet ids of the classes (ImageNet); empty if the data has none.
+        texts: texts of classes, if the method reads them; model.json has their digest.
     """
 
     method: str
@@ -65,13 +69,14 @@ class Saved:
     prompts: Any
     precision: str = "highest"
     class_ids: tuple[str, ...] = ()
+    texts: Texts | None = None
 
 
 _FIELDS = {field.name for field in dataclasses.fields(Saved)}
 
 
 def write(folder: pathlib.Path, saved: Saved) -> None:
-    """Writes both files into an existing directory, replacing those that are there.
+    """Writes the files into an existing directory, replacing those that are there.
 
     Raises:
         PromptError: `read` would refuse the model.
@@ -89,16 +94,22 @@ def write(folder: pathlib.Path, saved: Saved) -> None:
             "sha256": hashlib.sha256(content).hexdigest(),
             "arrays": saved_arrays.describe(arrays),
         },
+        "texts": saved.texts.digest if saved.texts else "",
     }
     model = json.loads(json.dumps(model))  # tuples become lists, as in the digest
     try:
         _check(model)
+        class_texts.check_given(_method_of(saved).texts, saved.texts)
         _check_numbers(saved, arrays)
     except ValueError as error:
         raise PromptError(f"this model cannot be saved: {error}") from None
     text = json.dumps(seal(model), indent=1, ensure_ascii=False) + "\n"
-    # model.json has the digest of the arrays, so a half-replaced directory is refused.
-    write_files({folder / PROMPTS: content, folder / MODEL: text.encode("utf-8")})
+    files = {folder / PROMPTS: content, folder / MODEL: text.encode("utf-8")}
+    if saved.texts:
+        texts = json.dumps(saved.texts.as_json(), indent=1, ensure_ascii=False) + "\n"
+        files = {folder / TEXTS: texts.encode("utf-8"), **files}
+    # model.json has the digests of the others, so a half-replaced directory is refused.
+    write_files(files)
 
 
 def digest(prompts: Any) -> str:
@@ -166,14 +177,32 @@ def read(folder: pathlib.Path) -> Saved:
         _check_numbers(saved, arrays)
     except PromptError as error:
         raise PromptError(f"{folder / PROMPTS} is damaged ({error})") from None
-    return saved
+    return dataclasses.replace(saved, texts=_read_texts(folder, saved, content.get("texts", "")))
+
+
+def _read_texts(folder: pathlib.Path, saved: Saved, digest: str) -> Texts | None:
+    """Returns the texts of classes of a model, None if its method reads none."""
+    kind = _method_of(saved).texts
+    if not kind:
+        return None
+    texts = text_files.read(folder / TEXTS, kind)
+    if texts.digest != digest:
+        raise PromptError(
+            f"{folder / TEXTS} is damaged, or belongs to another model; copy it again from its "
+            "source"
+        )
+    return texts
 
 
 def _check_numbers(saved: Saved, arrays: Mapping[str, np.ndarray]) -> None:
     """Raises a PromptError for arrays of valid shapes with invalid values."""
     saved_arrays.check_finite(arrays)
-    method = methods.find(saved.method, saved.kind, saved.task)
+    method = _method_of(saved)
     method.check(saved.prompts, method.Settings(**saved.settings), len(saved.class_names))
+
+
+def _method_of(saved: Saved) -> methods.Method:
+    return methods.find(saved.method, saved.kind, saved.task)
 
 
 class _NoMethod(PromptError):
@@ -200,6 +229,7 @@ def _check(content: dict[str, Any]) -> Saved:
             "settings": _with_tuples(content["settings"]),
             "trained": content["trained"],
             "prompts": None,
+            "texts": None,
         }
     )
     saved_fields.check_agreement(saved)

@@ -136,6 +136,7 @@ def schema(saved: type) -> type[pydantic.BaseModel]:
         inputs=dict[str, Any],
         trained=Annotated[Trained, schemas.at_most(MOST_TRAINED)],
         prompts=Arrays,
+        texts=Annotated[str, Field(pattern="^([0-9a-f]{64})?$")],
     )
     digest = Annotated[str, Field(max_length=64)]
     return pydantic.create_model("Model", __base__=fields, format=(int, ...), digest=(digest, ""))

@@ -1,7 +1,8 @@
 """Uploads trained models to the Hugging Face hub, and downloads them.
 
-A repository holds model.json, prompts.safetensors and README.md, the model card. They are written
-from the loaded model, so that no other content of a run directory is uploaded.
+A repository holds model.json, prompts.safetensors, README.md, the model card, and texts.json if
+the method reads texts of classes. They are written from the loaded model, so that no other content
+of a run directory is uploaded.
 """
 
 import contextlib
@@ -25,11 +26,16 @@ from prompt_jax.models import cards, saved, saved_arrays, saved_fields
 from prompt_jax.models.saved import Saved
 from prompt_jax.storage import local_paths
 from prompt_jax.storage.files import write_text
+from prompt_jax.text import text_files
 
 CARD = "README.md"
 FILES = (saved.MODEL, saved.PROMPTS, CARD)
 LICENSE = "apache-2.0"
-_MOST_BYTES = {saved.MODEL: saved_fields.MOST_BYTES, saved.PROMPTS: saved_arrays.MOST_BYTES}
+_MOST_BYTES = {
+    saved.MODEL: saved_fields.MOST_BYTES,
+    saved.PROMPTS: saved_arrays.MOST_BYTES,
+    saved.TEXTS: text_files.MOST_BYTES,
+}
 _REVISION = re.compile(r"(?!.*\.\.)[\w][\w./-]{0,199}", re.ASCII)
 _MADE_BY_HUB = ".gitattributes"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -165,7 +171,7 @@ def prepare(
 
     Args:
         folder: directory of the model.
-        into: gets model.json, prompts.safetensors and README.md.
+        into: gets model.json, prompts.safetensors, README.md, and texts.json if there are texts.
         name: "user/name", for the model card.
         backbone_id: public name of the backbone, "ViT-B/16" or "org/name" on the hub; it is loaded
             to check that it is the same. "": as the model states.
@@ -193,6 +199,11 @@ def prepare(
     saved.write(into, model)
     write_text(into / CARD, cards.write(model, name, license))
     return left_out
+
+
+def files_of(folder: pathlib.Path) -> list[str]:
+    """Returns the names of the files to share in a directory that `prepare` has filled."""
+    return [*FILES, *([saved.TEXTS] if (folder / saved.TEXTS).is_file() else [])]
 
 
 def is_public(backbone: str) -> bool:
@@ -251,7 +262,7 @@ def _upload(
     api: huggingface_hub.HfApi, there: pathlib.Path, name: str, private: bool, replace: bool
 ) -> bool:
     """Uploads the files; returns whether that was necessary."""
-    parent = None
+    parent, own = None, files_of(there)
     try:
         info = api.model_info(name)
     except hub_errors.RepositoryNotFoundError:
@@ -266,7 +277,7 @@ def _upload(
         tree = api.list_repo_tree(name, recursive=True, revision=parent)
         files = {one.path: one for one in tree if isinstance(one, RepoFile)}
         other = sorted(path for path in files if not _is_same(there / path, files[path]))
-        if not other and all(file in files for file in FILES):
+        if not other and all(file in files for file in own):
             return False
         if other and not replace:
             listed = escape(", ".join(other[:5]))
@@ -276,7 +287,7 @@ def _upload(
             )
     files_added = [
         huggingface_hub.CommitOperationAdd(path_in_repo=file, path_or_fileobj=there / file)
-        for file in FILES
+        for file in own
     ]
     # The parent commit prevents overwriting concurrent uploads.
     api.create_commit(

@@ -20,6 +20,7 @@ from prompt_jax.evaluation.evaluate import Evaluator
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
+from prompt_jax.text import class_texts
 
 FILES = (saved.MODEL, saved.PROMPTS)
 # Prompts of the last step, averaged, computed from the shots, with selected settings, and none.
@@ -79,9 +80,8 @@ def use(folder, dataset, batches):
     index = methods.index_trained(model.class_names, dataset.class_names)
     settings = method.Settings(**model.settings)
     frozen = jax.tree.map(jnp.asarray, frozen)
-    task = methods.make_task(
-        method, clip, frozen, dataset.class_names, settings, dataset.template, index
-    )
+    made = method, clip, frozen, dataset.class_names, settings, dataset.template, index
+    task = methods.make_task(*made, model.texts)
     return Evaluator([method])([model.prompts], [task], batches)[0]
 
 
@@ -148,7 +148,8 @@ def test_prompts_of_every_method_are_read_as_written(kind, name, tmp_path):
     of_videos = kind == "videos"
     method = methods.recognize(methods.get_encoders(name)) if of_videos else methods.get(name)
     clip, frozen = CLIP(tiny.CONFIG), jax.tree.map(jnp.asarray, tiny.frozen_parameters())
-    task = methods.make_task(method, clip, frozen, tiny.CLASSES, method.Settings())
+    texts = class_texts.stand_in(method.texts, tiny.CLASSES)
+    task = methods.make_task(method, clip, frozen, tiny.CLASSES, method.Settings(), texts=texts)
     shapes = jax.eval_shape(method.init, jax.random.key(0), task)
     if method.adaptation:
         features = jnp.ones((2, 8, tiny.CONFIG.embed_dim))
@@ -177,6 +178,7 @@ def test_prompts_of_every_method_are_read_as_written(kind, name, tmp_path):
         inputs=Inputs.of(32, frames=frames, frame_rule="even" if frames else ""),
         trained={},
         prompts=prompts,
+        texts=texts,
     )
     saved.write(tmp_path, model)
     there = saved.read(tmp_path)
