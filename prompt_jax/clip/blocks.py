@@ -212,10 +212,18 @@ class Block(nn.Module):
         return self.out(attend(self.query(x), key, value, mask, self.precision, self.attention))
 
     def add_attention(
-        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        asking: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns the tokens between attention and MLP, float[..., S, d]."""
-        attended = self.attend(x, key, value, mask)
+        """Returns the tokens between attention and MLP, float[..., S, d].
+
+        The queries are those of `asking`, other tokens in these slots, or of the tokens themselves.
+        """
+        attended = self.attend(x if asking is None else asking, key, value, mask)
         return x + self._with_adapter("attention_adapter", attended, x, self.ln_1)
 
     def add_mlp(self, x: jax.Array) -> jax.Array:
@@ -250,10 +258,15 @@ class Block(nn.Module):
         return multiply(hidden, up["kernel"]) + up["bias"]
 
     def look(
-        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        asking: jax.Array | None = None,
     ) -> jax.Array:
-        """Returns the tokens after the block, float[..., S, d], attending to keys and values."""
-        return self.add_mlp(self.add_attention(x, key, value, mask))
+        """Returns the tokens after the block, float[..., S, d]; see `add_attention`."""
+        return self.add_mlp(self.add_attention(x, key, value, mask, asking))
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Returns the tokens after the block with plain self-attention, float[..., S, d]."""

@@ -125,9 +125,10 @@ class LayerRun(NamedTuple):
         queries: int | None = None,
         prompts: jax.Array | None = None,
         between: Between | None = None,
+        attending: Between | None = None,
     ) -> jax.Array:
         """Computes the tokens after the layer; see `CLIP.run_image_layer`."""
-        return self.run(self.layer, tokens, queries, prompts, between)
+        return self.run(self.layer, tokens, queries, prompts, between, attending)
 
     def self_attention(self, tokens: jax.Array) -> jax.Array:
         """Computes what the layer's attention adds to tokens float[..., S, d_v], e.g. of frames.
@@ -141,19 +142,24 @@ def run_layer(
     layer: Layer,
     queries: int | None,
     between: Between | None,
+    attending: Between | None,
     tokens: jax.Array,
     prompts: jax.Array | None,
 ) -> jax.Array:
     """Computes the tokens after a layer; see `CLIP.run_image_layer`."""
-    tokens = layer.enter(tokens)
-    key, value = layer.key_value(tokens)
+    tokens, asking = layer.enter(tokens), None
+    if attending is not None:
+        asking = attending(tokens)
+    key, value = layer.key_value(tokens if asking is None else asking)
     if prompts is not None:
         first = layer.key_value(prompts)
         key, value = put_before(first[0], key), put_before(first[1], value)
     tokens = tokens[..., :queries, :]
+    if asking is not None:
+        asking = asking[..., :queries, :]
     if between is None:
-        return layer.look(tokens, key, value)
-    return layer.add_mlp(between(layer.add_attention(tokens, key, value)))
+        return layer.look(tokens, key, value, asking=asking)
+    return layer.add_mlp(between(layer.add_attention(tokens, key, value, asking=asking)))
 
 
 def kept_bytes(

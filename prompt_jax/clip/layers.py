@@ -49,16 +49,26 @@ class Layer(NamedTuple):
         return self._run("key_value", x)
 
     def look(
-        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        asking: jax.Array | None = None,
     ) -> jax.Array:
         """Calls `Block.look` with this layer's parameters."""
-        return self._run("look", x, key, value, mask)
+        return self._run("look", x, key, value, mask, asking)
 
     def add_attention(
-        self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None = None
+        self,
+        x: jax.Array,
+        key: jax.Array,
+        value: jax.Array,
+        mask: jax.Array | None = None,
+        asking: jax.Array | None = None,
     ) -> jax.Array:
         """Calls `Block.add_attention` with this layer's parameters."""
-        return self._run("add_attention", x, key, value, mask)
+        return self._run("add_attention", x, key, value, mask, asking)
 
     def add_mlp(self, x: jax.Array) -> jax.Array:
         """Calls `Block.add_mlp` with this layer's parameters."""

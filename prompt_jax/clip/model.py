@@ -132,6 +132,7 @@ class CLIP:
         queries: int | None = None,
         prompts: jax.Array | None = None,
         between: Between | None = None,
+        attending: Between | None = None,
     ) -> jax.Array:
         """Computes the tokens after a layer of the image tower.
 
@@ -144,13 +145,15 @@ class CLIP:
             prompts: float[..., a, d_v] or None: attended to in this layer only. They may have fewer
                 leading axes than the tokens; their keys and values are then computed once.
             between: applied to the tokens between attention and MLP, or None; it sees all axes.
+            attending: (all tokens) -> tokens of the same shape, which attend to each other in their
+                place; the results are added to the tokens as they were.
 
         Returns:
             float[..., queries or S, d_v].
         """
         if queries is None and layer.last:
             queries = 1
-        look = functools.partial(run_layer, layer, queries, between)
+        look = functools.partial(run_layer, layer, queries, between, attending)
         needed = kept_bytes(self.config, tokens, prompts, self.dtype.itemsize)
         if self.memory is not None and needed > self.memory * size(self.mesh, DATA):
             look = jax.checkpoint(look)
@@ -164,19 +167,16 @@ class CLIP:
         inputs: Sequence[Any],
         first: int = 0,
     ) -> jax.Array:
-        """Runs consecutive layers of the image tower with own computations between them.
+        """Returns the tokens after consecutive layers, with own computations between them.
 
         Args:
             frozen: parameters.
-            step: (run, tokens, input) -> tokens; `run(tokens, queries, prompts, between)` is
-                `run_image_layer` of the current layer; see also `LayerRun`.
+            step: (run, tokens, input) -> tokens; `run(tokens, queries, …)` is `run_image_layer` of
+                the current layer; see also `LayerRun`.
             tokens: float[..., S, d_v] before the first of these layers.
             inputs: the input of each layer, a pytree. Layers whose inputs have the same structure,
                 static fields and shapes may be traced once.
             first: index of the first layer.
-
-        Returns:
-            the tokens after the last of these layers.
         """
 
         def run(layer, tokens, given):
