@@ -34,6 +34,7 @@ LAYERS = (
     "vit",
     "prompts",
     "text_features",
+    "heads",
     "methods",
     "evaluation",
     "training",

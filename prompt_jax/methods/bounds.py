@@ -20,7 +20,7 @@ MOST_OF = {
     "alpha_steps": 10_000,
     "beta_steps": 10_000,
     **dict.fromkeys(("depth", "text_depth", "vision_depth", "coupling_layer"), _LAYERS),
-    **dict.fromkeys(("temporal_blocks", "per_frame_layers"), _LAYERS),
+    **dict.fromkeys(("temporal_blocks", "per_frame_layers", "caption_layers"), _LAYERS),
     **dict.fromkeys(("context_length", "prompts", "text_prompts", "vision_prompts"), _SLOTS),
     **dict.fromkeys(("prefix_prompts", "postfix_prompts", "video_prompts"), _SLOTS),
     **dict.fromkeys(("context_prompts", "position_prompts"), _SLOTS),

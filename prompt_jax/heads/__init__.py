@@ -1,0 +1,1 @@
+"""Trainable modules behind the towers."""
