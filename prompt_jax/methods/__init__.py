@@ -10,6 +10,7 @@ from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.inputs import (
     Views,
     average_frames,
+    check_frame_groups,
     encode_input,
     encode_views,
     split_views,
@@ -78,6 +79,7 @@ __all__ = [
     "Views",
     "average_frames",
     "check_bounds",
+    "check_frame_groups",
     "encode_input",
     "encode_views",
     "find",

@@ -15,7 +15,15 @@ from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.methods.method import MakeOptimizer, Prompts, Task, Videos, all_train, keep
+from prompt_jax.methods.method import (
+    MakeOptimizer,
+    Prompts,
+    Task,
+    Videos,
+    all_train,
+    any_frames,
+    keep,
+)
 from prompt_jax.prompts import encode_packed
 
 POOLINGS = ("norm_then_mean", "mean_then_norm")
@@ -75,6 +83,20 @@ def _no_losses(
     return {}
 
 
+class Captioning(NamedTuple):
+    """Terms of the loss that read the tokens of captions, in training for retrieval.
+
+    Attributes:
+        encode_frames: (prompts, task, videos float[B, F, H, W, 3]) -> float32[B, F, d], not
+            normalized; pooled, they are the features of `Encoders.encode_videos`.
+        losses: (prompts, task, those features, `PackedTokens` of the B captions) -> terms by name,
+            weighted.
+    """
+
+    encode_frames: Callable[[Prompts, Task, Array], Float[Array, "batch frames dim"]]
+    losses: Callable[[Prompts, Task, Array, PackedTokens], dict[str, Float[Array, ""]]]
+
+
 class Encoders(NamedTuple):
     """Two encoders; products of their features are similarities.
 
@@ -95,7 +117,8 @@ class Encoders(NamedTuple):
             loss by name, weighted; `plain` are frozen CLIP's features of handwritten texts.
         input: "videos"; or "frames" if nothing changes the image tower: then `encode_videos` also
             takes its features of the frames, float[B, F, d], not normalized.
-        trains, optimizer, copies_weights, texts: see `Method`.
+        trains, optimizer, copies_weights, texts, frame_groups: see `Method`.
+        captioning: see `Captioning`; None if no term reads captions.
     """
 
     Settings: type
@@ -112,6 +135,8 @@ class Encoders(NamedTuple):
     optimizer: MakeOptimizer = keep
     copies_weights: bool = False
     texts: str = ""
+    frame_groups: Callable[[Any], int] = any_frames
+    captioning: Captioning | None = None
 
 
 def pool_frames(

@@ -1,13 +1,14 @@
 """What a method sees: images, features of them, several views of them, or videos as images."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from prompt_jax.clip import CLIP, Frozen
+from prompt_jax.errors import PromptError
 from prompt_jax.methods.method import KEPT, Method, Task
 
 
@@ -69,3 +70,12 @@ def tower_for(method: Method, clip: CLIP, kind: str) -> CLIP:
     """Returns the CLIP for a method: `FrameAverage` for an image method on "videos"."""
     of_images = method.input in ("images", "features")
     return average_frames(clip) if kind == "videos" and of_images else clip
+
+
+def check_frame_groups(method: Method, settings: Any, frames: int, what: str) -> None:
+    """Raises PromptError unless a method takes videos of so many frames; `what` says whose."""
+    if frames % (group := method.frame_groups(settings)):
+        raise PromptError(
+            f"{what}={frames}: with these settings the method takes videos of a multiple of "
+            f"{group} frames; use {max(1, frames // group) * group}, or change its settings"
+        )

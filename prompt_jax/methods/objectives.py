@@ -13,7 +13,7 @@ from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size
-from prompt_jax.methods.encoders import Encoders, encode_captions
+from prompt_jax.methods.encoders import Encoders, encode_captions, pool_frames
 from prompt_jax.methods.method import (
     Method,
     Output,
@@ -48,7 +48,7 @@ def retrieve(encoders: Encoders) -> Method:
 
     def forward(prompts: Prompts, prepared: None, task: Task, pairs: Pairs) -> Output:
         del prepared
-        videos = encoders.encode_videos(prompts, task, pairs.videos)
+        videos, more = _encode_videos(encoders, prompts, task, pairs)
         texts = encoders.encode_texts(prompts, task, pairs.texts)
         logits = encoders.scale(prompts, task) * similarities(texts, videos)
         logits = constrain(task.clip.mesh, logits, MODEL, DATA)
@@ -58,7 +58,7 @@ def retrieve(encoders: Encoders) -> Method:
         if encoders.plain_template(task.settings, "{}") is not None:
             plain = encode_captions(task.clip, task.frozen, task.sos, pairs.texts)
         losses = {"videos": 0.5 * jnp.mean(columns)} | encoders.losses(task, texts, plain)
-        return Output(logits[None], weights=(0.5,), losses=losses)
+        return Output(logits[None], weights=(0.5,), losses=losses | more)
 
     return Method(
         encoders.Settings,
@@ -70,7 +70,19 @@ def retrieve(encoders: Encoders) -> Method:
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
         texts=encoders.texts,
+        frame_groups=encoders.frame_groups,
     )
+
+
+def _encode_videos(
+    encoders: Encoders, prompts: Prompts, task: Task, pairs: Pairs
+) -> tuple[Float[Array, "batch dim"], dict[str, Float[Array, ""]]]:
+    """Returns the features of videos, and the terms of the loss that read their captions."""
+    if encoders.captioning is None:
+        return encoders.encode_videos(prompts, task, pairs.videos), {}
+    frames = encoders.captioning.encode_frames(prompts, task, pairs.videos)
+    losses = encoders.captioning.losses(prompts, task, frames, pairs.texts)
+    return pool_frames(frames, task.settings), losses
 
 
 @functools.cache
@@ -125,6 +137,7 @@ def recognize(encoders: Encoders) -> Method:
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
         texts=encoders.texts,
+        frame_groups=encoders.frame_groups,
     )
 
 

@@ -70,8 +70,8 @@ RETRIEVAL = Recipe(
 rate but does not print it; the rate is ours, also for other methods."""
 
 
-class EpochAverage(NamedTuple):
-    """The state of `average_epochs`: step count, weighted sum, the inner optimizer's state."""
+class Average(NamedTuple):
+    """The state of an average: step count, weighted sum, the inner optimizer's state."""
 
     step: Int[Array, ""]
     average: Any
@@ -97,16 +97,44 @@ def average_epochs(
     """
     by_epoch = jnp.asarray(weights, jnp.float32)
 
-    def init(params: Any) -> EpochAverage:
+    def init(params: Any) -> Average:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        return EpochAverage(jnp.zeros((), jnp.int32), zeros, inner.init(params))
+        return Average(jnp.zeros((), jnp.int32), zeros, inner.init(params))
 
-    def update(updates: Any, state: EpochAverage, params: Any = None) -> tuple[Any, EpochAverage]:
+    def update(updates: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
         updates, inner_state = inner.update(updates, state.inner, params)
         step = state.step + 1
         weight = jnp.where(step % steps_per_epoch == 0, by_epoch[step // steps_per_epoch - 1], 0.0)
         new = optax.apply_updates(params, updates)
         average = jax.tree.map(lambda a, p: a + weight * p, state.average, new)
-        return updates, EpochAverage(step, average, inner_state)
+        return updates, Average(step, average, inner_state)
+
+    return optax.GradientTransformation(init, update)
+
+
+def average_steps(
+    inner: optax.GradientTransformation, decay: float
+) -> optax.GradientTransformation:
+    """Wraps an optimizer to average the parameters over all steps, recent ones most.
+
+    Args:
+        inner: the optimizer; its updates do not change.
+        decay: the share of the average that each step keeps, for example 0.9999.
+
+    Returns:
+        A transformation whose state holds the average in `average`; it starts as the initial
+        parameters.
+    """
+
+    def init(params: Any) -> Average:
+        # Training donates the parameters' buffers: the average needs its own.
+        copy = jax.tree.map(lambda x: jnp.array(x, copy=True), params)
+        return Average(jnp.zeros((), jnp.int32), copy, inner.init(params))
+
+    def update(updates: Any, state: Average, params: Any = None) -> tuple[Any, Average]:
+        updates, inner_state = inner.update(updates, state.inner, params)
+        new = optax.apply_updates(params, updates)
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, new)
+        return updates, Average(state.step + 1, average, inner_state)
 
     return optax.GradientTransformation(init, update)

@@ -200,6 +200,7 @@ def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Input
         asked = {"frames": inputs.frames, **asked}
     settings = method.Settings(**asked)
     methods.check_bounds(settings)
+    methods.check_frame_groups(method, settings, inputs.frames, "frames")
     return settings
 
 

@@ -11,7 +11,7 @@ import optax
 from prompt_jax.clip.memory import sparing_options
 from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input, encode_views
-from prompt_jax.methods.recipe import EpochAverage
+from prompt_jax.methods.recipe import Average
 
 
 class State(NamedTuple):
@@ -132,8 +132,8 @@ def _step(method, optimizer, state, task, batch):
 
 
 def result(state: State) -> Prompts:
-    """Returns the result of a training: the last prompts, or their average over epochs."""
-    return state.optimizer.average if isinstance(state.optimizer, EpochAverage) else state.prompts
+    """Returns the result of a training: the last prompts, or their average."""
+    return state.optimizer.average if isinstance(state.optimizer, Average) else state.prompts
 
 
 def all_finite(tree: Any) -> jax.Array:
