@@ -81,6 +81,20 @@ class Data:
         0, "emoji_… only: test images or videos per class; 0 is its default"
     )
     frames: int = field(12, "videos only: frames per video, F", at_least=1, affects="tests")
+    test_frames: int = field(
+        0,
+        "videos only, in testing: frames per video; 0: as in training",
+        at_least=0,
+        since="2026-12-01",
+        affects="tests",
+    )
+    test_passes: int = field(
+        1,
+        "videos only, in testing: passes in which the frame rule centre takes these frames",
+        at_least=1,
+        since="2026-12-01",
+        affects="tests",
+    )
     frame_rule: Rule = field(
         "centre",
         "videos only, in training: how frames are chosen; see inputs/videos/sampling.py",

@@ -59,7 +59,8 @@ class Run:
         classes: number of classes K.
         placement: of arrays on the target's devices.
         method, settings, task, prompts: see `experiments.setup`.
-        shape: sizes of an image or video.
+        shape: sizes of a training image or video.
+        test_shape: sizes of a test image or video.
     """
 
     config: Config
@@ -70,6 +71,7 @@ class Run:
     task: Task
     prompts: Prompts
     shape: tuple[int, ...]
+    test_shape: tuple[int, ...]
 
     @property
     def trains(self) -> bool:
@@ -112,14 +114,15 @@ def describe(
 
     task = jax.eval_shape(make_task, jax.eval_shape(init, jax.random.key(0)))
     prompts = jax.eval_shape(method.init, jax.random.key(0), task)
-    shape = make_batches(config, clip.config.image_size, kind).inputs.shape
+    batches = make_batches(config, clip.config.image_size, kind)
     if method.adaptation:
         labels = np.arange(max(1, config.data.shots) * classes) % classes
         width = (clip.config.embed_dim,)
         features = jax.ShapeDtypeStruct((config.cached_views, len(labels), *width), jnp.float32)
         make = method.adaptation.make
         prompts = jax.eval_shape(lambda p, t, f: make(p, t, f, labels), prompts, task, features)
-    return Run(config, classes, placement, method, settings, task, prompts, shape)
+    shapes = batches.train_inputs.shape, batches.inputs.shape
+    return Run(config, classes, placement, method, settings, task, prompts, *shapes)
 
 
 def make_clip(config: Config, sizes: CLIPConfig, target: Target, mesh: Mesh) -> CLIP:
@@ -232,7 +235,7 @@ def preparing(run: Run) -> Built:
 def judging(run: Run) -> Built:
     """Returns the program that evaluates a batch of test images, with the image tower's."""
     config, method = run.config, run.method
-    images = array((config.eval_batch_size, *run.shape))
+    images = array((config.eval_batch_size, *run.test_shape))
     labels = array((config.eval_batch_size,), jnp.int32)
     views = make_batches(config, run.task.clip.config.image_size, "images").test_views
     prepared = jax.eval_shape(method.prepare, run.prompts, run.task)
@@ -259,7 +262,7 @@ def encoding_texts(run: Run) -> Built:
 def encoding_videos(run: Run) -> Built:
     """Returns the program that encodes a batch of videos for retrieval."""
     size = run.config.eval_batch_size
-    videos = split(run, array((size, *run.shape)))
+    videos = split(run, array((size, *run.test_shape)))
     encoders = methods.get_encoders(run.config.method)
     arguments = (everywhere(run, run.prompts), everywhere(run, run.task), videos)
     return Built(compiled(encoders.encode_videos), arguments, held_bytes(run, videos), size)

@@ -28,6 +28,9 @@ def data_preparation(config: Mapping[str, Any]) -> dict[str, Any]:
         config: of a `Run`.
     """
     found = {name: config.get(name, ADDED.get(name)) for name in TEST_FIELDS}
+    if found["data.frames"] is not None:
+        found["data.frames"] = found["data.test_frames"] or found["data.frames"]
+    del found["data.test_frames"]
     if found["data.frame_rule"] is not None:
         found["data.frame_rule"] = for_tests(found["data.frame_rule"])
     prepared = {name: value for name, value in config.items() if name.startswith(PREPARED)}

@@ -41,6 +41,7 @@ FIELDS = (
     "data.train_per_class",
     "data.test_per_class",
     "data.frames",
+    "data.test_passes",
     "data.crop",
     "data.views",
     "data.num_threads",
@@ -82,6 +83,7 @@ def build_config(model: Model, key: str, changes: Mapping[str, Any]) -> Config:
     if kind == "videos" and one.kind == "videos":
         data = config.data
         data.frames, data.frame_rule = one.inputs.frames, one.inputs.frame_rule
+        data.test_passes = one.inputs.passes
         data.crop = one.inputs.crop
         data.frame_stats = preprocessing.VIFI if one.inputs.stats == preprocessing.VIFI else "clip"
         data.views = 0 if by_captions else one.trained.get("views", 0)

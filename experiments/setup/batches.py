@@ -11,12 +11,14 @@ from data_pipelines.batches.reading import Batches
 from data_pipelines.examples import Dataset, Example
 from experiments.config.config import Config
 from prompt_jax import methods
+from prompt_jax.errors import PromptError
 from prompt_jax.inputs import training_batches
 from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.draws import shuffled_rows, steps_per_epoch
 from prompt_jax.inputs.images.preprocessing import CLIP, Preprocessing
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.videos.sampling import for_tests
+from prompt_jax.methods import Method, check_frame_groups
 
 # Seed of the frames in test views, so that all runs are tested on the same frames.
 VIEW_SEED = 0
@@ -28,6 +30,7 @@ class RunBatches:
 
     Attributes:
         inputs: image size, preprocessing and, for videos, frames, as in testing.
+        train_frames: frames per training video; 0 for images.
         augmentation: augmentation of training examples.
         batch_size: examples per training step.
         eval_batch_size: examples per step in testing and feature extraction.
@@ -38,6 +41,7 @@ class RunBatches:
     """
 
     inputs: Inputs
+    train_frames: int
     augmentation: Augmentation
     batch_size: int
     eval_batch_size: int
@@ -51,12 +55,17 @@ class RunBatches:
         """Returns the number of consecutive rows of a test batch that show the same example."""
         return max(1, self.video_views * video_views.CROPS_OF_A_VIEW)
 
+    @property
+    def train_inputs(self) -> Inputs:
+        """Returns `inputs` with the frames of training videos."""
+        return dataclasses.replace(self.inputs, frames=self.train_frames, passes=1)
+
     def train(self, dataset: Dataset) -> Batches:
         """Returns endless batches of the training examples, augmented."""
         return loader.train_batches(
             dataset,
             dataset.train,
-            self.inputs,
+            self.train_inputs,
             self.batch_size,
             self.seed,
             augmentation=self.augmentation,
@@ -69,7 +78,7 @@ class RunBatches:
         return loader.train_views(
             dataset,
             dataset.train,
-            self.inputs,
+            self.train_inputs,
             self.eval_batch_size,
             self.seed,
             views,
@@ -134,12 +143,43 @@ def make_batches(
     method = methods.of_images(config.method)
     views = method.views if method else ()
     if kind != "videos":
-        return RunBatches(Inputs.of(image_size, preprocessing), Augmentation(views=views), *sizes)
-    rule = for_tests(data.frame_rule)
+        return RunBatches(
+            Inputs.of(image_size, preprocessing), 0, Augmentation(views=views), *sizes
+        )
+    rule, frames = for_tests(data.frame_rule), data.test_frames or data.frames
     return RunBatches(
-        Inputs.of(image_size, preprocessing, data.frames, rule, data.crop),
+        Inputs.of(image_size, preprocessing, frames, rule, data.crop, passes=data.test_passes),
+        data.frames,
         Augmentation(data.flip, data.frame_rule, data.augment, views),
         *sizes,
         mix=data.mix,
         video_views=data.views,
     )
+
+
+def check_frames(config: Config, method: Method) -> None:
+    """Raises PromptError if the method does not take videos of so many frames."""
+    data = config.data
+    if not data.on_videos:
+        return
+    if config.settings.get("frames", 0) not in (0, data.frames):
+        raise PromptError(
+            f"config.settings.frames={config.settings['frames']}, and config.data.frames="
+            f"{data.frames}: {config.method} has prompts for each frame, so both must "
+            f"be equal; give --config.settings.frames={data.frames} too"
+        )
+    if config.settings.get("frames", 0) and data.test_frames not in (0, data.frames):
+        raise PromptError(
+            f"config.data.test_frames={data.test_frames}, and config.data.frames={data.frames}: "
+            f"{config.method} has prompts for each frame; leave test_frames at 0"
+        )
+    rule = for_tests(data.frame_rule)
+    frames = data.test_frames or data.frames
+    if data.test_passes > 1 and (rule != "centre" or frames % data.test_passes):
+        raise PromptError(
+            f"config.data.test_passes={data.test_passes}: it must divide the {frames} frames of a "
+            "test video, and config.data.frame_rule must be centre or random"
+        )
+    settings = method.Settings(**config.settings)
+    for field in ("frames", "test_frames"):
+        check_frame_groups(method, settings, getattr(data, field), f"config.data.{field}")

@@ -17,6 +17,7 @@ from data_pipelines.examples import Dataset
 from experiments.config.config import FIELDS, Config, read
 from experiments.record import tracking
 from experiments.setup import preprocessing, protocols, titles
+from experiments.setup.batches import check_frames
 from prompt_jax import methods
 from prompt_jax.cli import hosts
 from prompt_jax.clip import CLIP, CLIPConfig, Frozen, loading
@@ -38,7 +39,10 @@ Predicate = Callable[[Config], bool]
 # (fields, condition, reason): the fields must keep their defaults unless the condition holds.
 CONDITIONS: tuple[tuple[tuple[str, ...], Predicate, str], ...] = (
     (
-        ("data.augment", "data.crop", "data.frame_stats", "data.mix", "data.views"),
+        (
+            *("data.augment", "data.crop", "data.frame_stats", "data.mix", "data.views"),
+            *("data.test_frames", "data.test_passes"),
+        ),
         lambda config: config.data.on_videos,
         "{config.data.name} holds images",
     ),
@@ -100,6 +104,11 @@ def check(config: ConfigDict | Config) -> Config:
         raise PromptError(
             f"config.data.crop={data.crop} and config.data.views={data.views}: each view has "
             f"three fixed crops; leave config.data.crop at {FIELDS['data.crop'].default!r}"
+        )
+    if data.views and data.test_passes > 1:
+        raise PromptError(
+            f"config.data.test_passes={data.test_passes} and config.data.views={data.views}: the "
+            "frames of views are drawn; leave one of them at its default"
         )
     if data.mix and config.cached_views:
         raise PromptError(
@@ -172,12 +181,7 @@ def check_settings(config: Config) -> methods.Method:
 def build_method(config: Config) -> tuple[methods.Method, Any]:
     """Returns the method and its `Settings`, checked with the rest of the config."""
     method = check_settings(config)
-    if config.data.on_videos and config.settings.get("frames", 0) not in (0, config.data.frames):
-        raise PromptError(
-            f"config.settings.frames={config.settings['frames']}, and config.data.frames="
-            f"{config.data.frames}: {config.method} has prompts for each frame, so both must "
-            f"be equal; give --config.settings.frames={config.data.frames} too"
-        )
+    check_frames(config, method)
     if method.objective == "pairs" and config.batch_size < 2:
         raise PromptError(
             f"config.batch_size={config.batch_size}: {config.method} is trained to match "

@@ -30,7 +30,7 @@ from prompt_jax.inputs.images.preprocessing import (
 )
 from prompt_jax.inputs.images.transforms import test_transform
 from prompt_jax.inputs.videos import sampling, transforms, vifi
-from prompt_jax.inputs.videos.opening import Video, open_any
+from prompt_jax.inputs.videos.opening import Video, frames_in_order, open_any
 
 Crop = Literal["clip", "vifi"]
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
@@ -54,6 +54,7 @@ class Inputs:
         crop: "clip", or "vifi" for videos, which resizes and crops as `videos.vifi`.
         resize, resize_to, interpolation, fill, middle: see `images.preprocessing`.
         upright: whether images and frames are rotated as their files say.
+        passes: in how many passes the rule "centre" takes the frames, see `videos.sampling`.
 
     Raises:
         PromptError: a field has an invalid value, or contradicts another one.
@@ -72,6 +73,7 @@ class Inputs:
     fill: int = 0
     middle: Middle = "rounded"
     upright: bool = True
+    passes: int = 1
 
     def __post_init__(self):
         """Checks the fields."""
@@ -83,6 +85,12 @@ class Inputs:
             )
         if self.crop not in CROPS:
             raise unknown("crop", str(self.crop), CROPS)
+        several = self.frame_rule == "centre" and self.passes > 1 and not self.frames % self.passes
+        if self.passes != 1 and not (several and self.frames):
+            raise PromptError(
+                f"passes={self.passes} must divide frames={self.frames}, and be 1 for "
+                f"frame_rule={self.frame_rule!r}; several passes need frame_rule='centre'"
+            )
 
     @classmethod
     def of(
@@ -93,6 +101,7 @@ class Inputs:
         frame_rule: str = "",
         crop: str = "clip",
         upright: bool = True,
+        passes: int = 1,
     ) -> "Inputs":
         """Returns inputs with the fields of a `Preprocessing`."""
         own: dict[str, Any] = {**vars(preprocessing), "stats": preprocessing.stats}
@@ -102,6 +111,7 @@ class Inputs:
             frame_rule=frame_rule,
             crop=crop,
             upright=upright,
+            passes=passes,
             **own,
         )
 
@@ -169,8 +179,10 @@ def prepare_opened(opened: Any, inputs: Inputs, out: np.ndarray) -> None:
         test_transform(opened, inputs.image_size, out, inputs.preprocessing)
         return
     rule: Any = inputs.frame_rule
-    chosen = sampling.choose(rule, opened.count, inputs.frames, opened.rate).tolist()
-    CROPS[inputs.crop](opened.frames(chosen), inputs.image_size, out, inputs.preprocessing)
+    passes = inputs.passes
+    chosen = sampling.choose(rule, opened.count, inputs.frames, opened.rate, passes=passes)
+    frames = frames_in_order(opened, chosen.tolist())
+    CROPS[inputs.crop](frames, inputs.image_size, out, inputs.preprocessing)
 
 
 def decode(item: Any, inputs: Inputs) -> Image.Image:

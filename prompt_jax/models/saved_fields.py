@@ -46,6 +46,7 @@ _SIZES |= {**_LAYERS, "activation": Literal[*ACTIVATIONS]}
 _INPUTS = {
     "image_size": Count,
     "frames": Annotated[int, Field(ge=0, le=MOST_FRAMES)],
+    "passes": Count,
     "mean": _Mean,
     "std": _Mean,
 }
@@ -200,6 +201,7 @@ def check_agreement(model: Any) -> None:
             f"settings.frames: {settings.frames}, but inputs.frames is {inputs.frames}; both must "
             "be the same"
         )
+    methods.check_frame_groups(method, settings, inputs.frames, "inputs.frames")
     if inputs.resize_to > MOST_TIMES_RESIZED * inputs.image_size:
         raise PromptError(
             f"inputs.resize_to: {inputs.resize_to} is more than {MOST_TIMES_RESIZED} times "

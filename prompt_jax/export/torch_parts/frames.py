@@ -175,8 +175,10 @@ def _video(path: str) -> Iterator[tuple[Any, Any]]:
         ) from error
 
 
-def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> list[int]:
-    """Returns the ascending indices of the sampled frames; a short video repeats some.
+def choose_frames(
+    rule: str, count: int, wanted: int, rate: float | None, passes: int = 1
+) -> list[int]:
+    """Returns the indices of sampled frames, ascending in each pass; a short video repeats some.
 
     Args:
         rule: "centre": the middle frame of each of `wanted` segments; "even": the frame shown at
@@ -185,6 +187,8 @@ def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> lis
         count: frames in the video.
         wanted: frames to sample.
         rate: frames per second; only "second" needs it.
+        passes: for "centre", how often the video is passed through, with `wanted` / `passes` frames
+            each; several passes take frames at equal distances within a segment.
 
     Raises:
         ValueError: the rule needs the frame rate, and it is unknown.
@@ -199,9 +203,13 @@ def choose_frames(rule: str, count: int, wanted: int, rate: float | None) -> lis
             spread = np.linspace(0, len(chosen) - 1, wanted, dtype=np.int64)
             chosen = [chosen[n] for n in spread]
     else:
-        segments = min(wanted, count)
+        segments = min(wanted // passes, count)
         edges = [k * count // segments for k in range(segments + 1)]
-        chosen = [(a + b - 1) // 2 for a, b in itertools.pairwise(edges)]
+        chosen = [
+            a + (b - a - 1) // (passes + 1) * number
+            for number in range(1, passes + 1)
+            for a, b in itertools.pairwise(edges)
+        ]
     return chosen + chosen[-1:] * (wanted - len(chosen))
 
 
@@ -210,12 +218,15 @@ def preprocess_video(video: Any, inputs: Mapping[str, Any]) -> Tensor:
 
     Args:
         video: see `open_video`.
-        inputs: of config.json: frames, frame_rule, crop, upright, and those of `preprocess`.
+        inputs: of config.json: frames, passes, frame_rule, crop, upright, and those of
+            `preprocess`.
     """
     opened = open_video(video, inputs["upright"])
-    chosen = choose_frames(inputs["frame_rule"], opened.number, inputs["frames"], opened.rate)
+    rule, wanted, passes = inputs["frame_rule"], inputs["frames"], inputs["passes"]
+    chosen = choose_frames(rule, opened.number, wanted, opened.rate, passes)
     cut = _preprocess_vifi if inputs["crop"] == "vifi" else preprocess
-    return torch.stack([cut(frame, inputs) for frame in opened.read(chosen)])
+    seen = [cut(frame, inputs) for frame in opened.read(sorted(chosen))]
+    return torch.stack([seen[sorted(chosen).index(number)] for number in chosen])
 
 
 def _preprocess_vifi(frame: Image.Image, inputs: Mapping[str, Any]) -> Tensor:

@@ -98,7 +98,8 @@ _CHOICES = {
     "middle": ("rounded", "floored"),
     "upright": (True, False),
 }
-_INPUTS = {*_CHOICES, "image_size", "mean", "std", "stats", "frames", "resize_to", "fill"}
+_COUNTS = ("frames", "passes", "resize_to", "fill")
+_INPUTS = {*_CHOICES, *_COUNTS, "image_size", "mean", "std", "stats"}
 
 
 def _are_inputs(inputs: dict[str, Any]) -> bool:
@@ -108,7 +109,7 @@ def _are_inputs(inputs: dict[str, Any]) -> bool:
         and all(map(_is_number, inputs[name]))
         for name in ("mean", "std")
     )
-    counts = all(_is_count(inputs.get(name)) for name in ("frames", "resize_to", "fill"))
+    counts = all(_is_count(inputs.get(name)) for name in _COUNTS)
     chosen = all(inputs.get(name) in allowed for name, allowed in _CHOICES.items())
     known = inputs.keys() == _INPUTS  # an ignored field would change the images
     if not (known and three and counts and chosen):

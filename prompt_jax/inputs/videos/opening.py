@@ -1,7 +1,7 @@
 """Opens a video, a file or a directory of frames."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -60,3 +60,12 @@ def open_any(path: Path, upright: bool = True, span: tuple[float, float] | None 
             f"{installing('video')}"
         ) from None
     return open_video(path, upright, span)
+
+
+def frames_in_order(video: Video, indices: Sequence[int]) -> Iterable[Image.Image]:
+    """Returns frames of a video at indices in any order, decoding it once."""
+    ascending = sorted(indices)
+    if list(indices) == ascending:
+        return video.frames(indices)
+    found = dict(zip(ascending, video.frames(ascending), strict=True))
+    return [found[index] for index in indices]

@@ -24,8 +24,11 @@ def choose(
     wanted: int,
     rate: float | None,
     rng: np.random.Generator | None = None,
+    passes: int = 1,
 ) -> np.ndarray:
-    """Chooses frames by a rule, int64[wanted], ascending; a short video repeats some.
+    """Chooses frames by a rule, int64[wanted]; a short video repeats some.
+
+    They are ascending, or with several passes ascending within each.
 
     Args:
         rule: "centre" or "random" frame of equal segments, or one frame per "second"; for action
@@ -34,6 +37,7 @@ def choose(
         wanted: the number of frames to choose, at least 1.
         rate: frames per second; None if unknown. Only for "second".
         rng: the generator for "random" and "segment".
+        passes: for "centre", how often the video is passed through, see `frames_in_passes`.
 
     Raises:
         DataError: the rate or `rng` is needed and missing.
@@ -41,7 +45,7 @@ def choose(
     if rule == "second":
         return one_a_second(count, wanted, rate)
     if rule == "centre":
-        return centre_frames(count, wanted)
+        return frames_in_passes(count, wanted, passes)
     if rule == "even":
         return even_frames(count, wanted)
     if rng is None:
@@ -61,6 +65,23 @@ def centre_frames(count: int, wanted: int) -> np.ndarray:
     """
     edges = _edges(count, wanted)
     return _filled((edges[:-1] + edges[1:] - 1) // 2, wanted)
+
+
+def frames_in_passes(count: int, wanted: int, passes: int) -> np.ndarray:
+    """Returns frames of several passes through a video, one pass after the other; int64[wanted].
+
+    Each pass takes one frame of each of `wanted` / `passes` segments; with one pass these are the
+    `centre_frames`.
+
+    Source: Prompt Switch's test, two passes: with the edges of `centre_frames` and segments of l
+    frames, pass i of p takes e_k + ⌊(l - 1) / (p + 1)⌋ · i, from i = 1 on.
+    """
+    if passes == 1:
+        return centre_frames(count, wanted)
+    edges = _edges(count, wanted // passes)
+    step = (edges[1:] - edges[:-1] - 1) // (passes + 1)
+    chosen = [edges[:-1] + step * number for number in range(1, passes + 1)]
+    return _filled(np.concatenate(chosen), wanted)
 
 
 def random_frames(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
