@@ -214,6 +214,8 @@ class Method(NamedTuple):
         copies_weights: whether `init` copies weights of the backbone, which then must be float32.
         texts: the kind of texts of classes that it reads in `Task.texts`, one of
             `class_texts.KINDS`; "" for none.
+        texts_in_training_only: whether classes that it was not trained on need no texts: then
+            `Task.texts` is None if there is one.
         frame_groups: settings -> a number that the number of a video's frames is a multiple of.
         check: (prompts of the right shapes, settings, number of training classes) -> None; raises
             PromptError for values that no training produces. They may come from an untrusted file.
@@ -237,6 +239,7 @@ class Method(NamedTuple):
     context_slots: Callable[[Any], int] = _no_slots
     copies_weights: bool = False
     texts: str = ""
+    texts_in_training_only: bool = False
     frame_groups: Callable[[Any], int] = any_frames
     check: Callable[[Prompts, Any, int], None] = _accept
 
@@ -266,7 +269,6 @@ def make_task(
         PromptError: the method cannot classify these classes, a prompt is too long, or texts of
             the classes are missing.
     """
-    texts = class_texts.check_given(method.texts, texts)
     index = np.arange(len(class_names)) if trained is None else np.asarray(trained)
     index = _resolve_ambiguous(method, settings, index, class_names)
     unseen = np.flatnonzero(index == UNSEEN)
@@ -276,6 +278,8 @@ def make_task(
             f"for {unseen.size} of {len(index)} classes, e.g. {class_names[unseen[0]]!r}; "
             "test it on the classes it trains on (--config.protocol=few_shot)"
         )
+    needless = method.texts_in_training_only and unseen.size
+    texts = class_texts.check_given("" if needless else method.texts, texts)
     if method.objective == "pairs":
         names = no_classes()
     else:

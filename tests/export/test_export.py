@@ -19,6 +19,7 @@ ROWS = {
     "coop_class_specific_middle": ("coop", {"class_specific": True, "name_position": "middle"}),
     "cocoop": ("cocoop", {}),
     "kgcoop": ("kgcoop", {}),
+    "biomedcoop": ("biomedcoop", {"context_length": 5}),
     "promptsrc": ("promptsrc", {}),
     "clip_adapter": ("clip_adapter", {}),
     "tip_adapter": ("tip_adapter", {}),

@@ -8,6 +8,7 @@ from reference import CLASSES, FIGURES, FROZEN, TEXTS, TINY
 
 from prompt_jax import methods
 from prompt_jax.methods.images import (
+    biomedcoop,
     clip_adapter,
     cocoop,
     coop,
@@ -144,6 +145,13 @@ ROWS = [
         "description",
         no_tree,
         TEXTS["description"],
+    ),
+    Row(
+        "biomedcoop",
+        biomedcoop.Settings(consistency_weight=10.0, distillation_weight=1.0),
+        "biomedcoop",
+        coop_tree,
+        TEXTS["biomedcoop"],
     ),
     Row(
         "mocoop",

@@ -14,6 +14,7 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, loading
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import (
+    biomedcoop,
     clip_adapter,
     cocoop,
     coop,
@@ -25,6 +26,7 @@ from prompt_jax.methods.images import (
     vpt,
     zero_shot,
 )
+from prompt_jax.text import class_texts
 from prompt_jax.training import optim, train
 
 # Compared in `./run.sh test --quick`; the others compile for a minute.
@@ -103,6 +105,7 @@ def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
         ("ivlp", ivlp.Settings(), 12 * 2 * (512 + 768)),
         ("maple", maple.Settings(), 3_555_072),  # published
         ("kgcoop", kgcoop.Settings(), 4 * 512),
+        ("biomedcoop", biomedcoop.Settings(), 2048),  # published: 3,072, of a wider text tower
         ("clip_adapter", clip_adapter.Settings(), 2 * 512 * 128),
         ("mocoop", mocoop.Settings(), 18_950),  # as published for EuroSAT
         ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
@@ -116,7 +119,8 @@ def test_parameter_count_on_vit_b16(name, settings, expected):
 
     def init(rng):
         method = methods.get(name)
-        task = methods.make_task(method, clip, clip.init(rng), names, settings)
+        texts = class_texts.stand_in(method.texts, names)
+        task = methods.make_task(method, clip, clip.init(rng), names, settings, texts=texts)
         return method.init(rng, task)
 
     prompts = jax.eval_shape(init, jax.random.key(0))

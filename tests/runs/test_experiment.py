@@ -89,6 +89,7 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "maple": ({}, 0),
     "promptsrc": ({"average_mean": 2.0}, 0),
     "kgcoop": ({}, 2),
+    "biomedcoop": ({}, 2),
     "clip_adapter": ({}, 2),
     "mocoop": ({"groups": [1, 2], "templates": ["a photo of a {}.", "a {}.", "art, {}."]}, 2),
     "tip_adapter": ({}, 2),
