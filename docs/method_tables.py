@@ -32,12 +32,10 @@ def table(kind: str) -> list[str]:
         ("a prediction depends on", *(HEADERS[place] for place in places)),
         ("---",) * (1 + len(places)),
     ]
-    for seen in dict.fromkeys(one.sees_at_test for one in records):
+    for seen in dict.fromkeys(one.at_test() for one in records):
         cells = [
             " ".join(
-                f"`{one.name}`"
-                for one in records
-                if one.sees_at_test == seen and one.tunes == place
+                f"`{one.name}`" for one in records if one.at_test() == seen and one.tunes == place
             )
             for place in places
         ]

@@ -53,6 +53,7 @@ def summary(results: dict[str, list[dict]]) -> Table:
         "new",
         "H",
         "training images/s",
+        tables.SEES,
         title=(
             f"base-to-novel on {first['dataset']} ({quickstart.DOMAIN}), {first['classes']['base']}"
             f" + {first['classes']['new']} classes, {first['shots']} shots, {seeds} seeds, "
@@ -66,7 +67,7 @@ def summary(results: dict[str, list[dict]]) -> Table:
         cells.append(tables.mean_and_deviation(h, of_means))
         rates = [run["images_per_second"] for run in runs if run["train_seconds"]]
         speed = f"{sum(rates) / len(rates):.0f}" if rates else ""
-        table.add_row(method, *cells, speed)
+        table.add_row(method, *cells, speed, tables.sees_at_test(method, "images"))
     return table
 
 

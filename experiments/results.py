@@ -169,7 +169,7 @@ def _markdown(table: ResultTable) -> str:
         lines = result_table.lines(table, columns)
         if lines:
             text += tables.heading(name, 3) if name else ""
-            text += tables.markdown(["method", "seeds", *columns], lines) + "\n"
+            text += tables.markdown(result_table.headers(columns), lines) + "\n"
     return text
 
 
@@ -213,8 +213,12 @@ def _has_all_rows(table: ResultTable, columns: Mapping[str, Key]) -> bool:
 def _print_lines(table: ResultTable, name: str, columns: dict[str, Key]) -> None:
     which = f"{name}: " if name and name != table.data else ""
     lines = result_table.lines(table, columns)
-    headers = ["method", "seeds", *columns]
+    headers = result_table.headers(columns)
+    if table.intervals:  # which leave no room
+        lines, headers = [line[:-1] for line in lines], headers[:-1]
     tables.show(tables.table(f"{which}{wording.title(table)}", headers, lines))
+    if table.intervals:
+        print(f"{tables.SEES}: {escape(wording.seen(table))}")
 
 
 def show_retrieval(table: RetrievalTable) -> None:

@@ -18,8 +18,8 @@ RowKey = tuple[str, str, str]
 
 FIELDS = (
     "protocol", "ablation", "backbone", "backbone_hash", "source", "shots", "shots_least",
-    "shots_most", "method", "variant", "settings", "dataset", "metric", "mean", "std", "n_seeds",
-    "n_seeds_most", "low", "high", "published", "difference", "published_source",
+    "shots_most", "method", "variant", "settings", "sees_at_test", "dataset", "metric", "mean",
+    "std", "n_seeds", "n_seeds_most", "low", "high", "published", "difference", "published_source",
 )  # fmt: skip
 
 

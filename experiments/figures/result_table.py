@@ -76,6 +76,11 @@ class Row:
         """The name of the row in tables and plots."""
         return tables.row_label(self.method, self.variant, self.settings)
 
+    @property
+    def sees_at_test(self) -> str:
+        """What a prediction depends on; "" for a method from outside."""
+        return tables.sees_at_test(self.method, self.runs[0].kind)
+
     def iterations(self, key: Key, averaged: Sequence[str]) -> list[list[float]]:
         """Returns the accuracy after each iteration, a list per seed; averaged over data sets.
 
@@ -114,7 +119,7 @@ class Row:
         """Returns what all records of this row in a table have in common."""
         common = ("protocol", "ablation", "backbone", "backbone_hash")
         found = {name: getattr(table, name) for name in common}
-        return found | {name: getattr(self, name) for name in ROW}
+        return found | {name: getattr(self, name) for name in (*ROW, "sees_at_test")}
 
 
 def make_rows(
@@ -240,6 +245,11 @@ class ResultTable:
         return {**columns, **self.filled(further)}
 
 
+def headers(columns: dict[str, Key]) -> list[str]:
+    """Returns the headers of `lines`."""
+    return ["method", "seeds", *columns, tables.SEES]
+
+
 def lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
     """Returns each row's figures, and below them the published ones and the differences."""
     found: list[list[str]] = []
@@ -247,8 +257,8 @@ def lines(table: ResultTable, columns: dict[str, Key]) -> list[list[str]]:
         cells = [row.cells.get(key) for key in columns.values()]
         if any(cells):
             texts = [cell.text(table.intervals) if cell else "" for cell in cells]
-            found.append([row.label, _seeds(cells), *texts])
-            found += ([name, "", *texts] for name, *texts in published_lines(cells, ".2f"))
+            found.append([row.label, _seeds(cells), *texts, row.sees_at_test])
+            found += ([name, "", *texts, ""] for name, *texts in published_lines(cells, ".2f"))
     return found
 
 

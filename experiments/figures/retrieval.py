@@ -142,8 +142,9 @@ def overview(table: RetrievalTable) -> tuple[list[str], list[list[str]]]:
         parameters = "" if first.trainable is None else f"{first.trainable:,}"
         seeds = str(len({run.seed for run in row.runs}))
         cells = [table.text(row, key) for key in wanted.values()]
-        lines.append([row.label, seeds, parameters, seconds, *cells])
-    return ["method", "seeds", "parameters", "training, s", *wanted], lines
+        sees = tables.sees_at_test(row.method, "videos")
+        lines.append([row.label, seeds, parameters, seconds, *cells, sees])
+    return ["method", "seeds", "parameters", "training, s", *wanted, tables.SEES], lines
 
 
 def in_full(table: RetrievalTable, test: str) -> tuple[list[str], list[list[str]]]:

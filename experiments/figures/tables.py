@@ -9,11 +9,27 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.record.runs import WAYS
+from prompt_jax import methods
 from prompt_jax.errors import escape
 from prompt_jax.evaluation.reliability import Interval
 from prompt_jax.methods.selection import in_words
 
+SEES = "sees at test"
+"""The header of what a method's prediction depends on, see `methods.record.SEES_AT_TEST`."""
+
+ZERO_SHOT = "zero-shot CLIP"
 DIRECTIONS = {"t2v": "text-to-video", "v2t": "video-to-text"}
+
+
+def sees_at_test(method: str, kind: str) -> str:
+    """Returns what a prediction depends on; "" for a method from outside.
+
+    Args:
+        method: a name.
+        kind: of the data, "images" or "videos"; "" if it is not recorded.
+    """
+    record = methods.find_record(method, kind or "images") or methods.find_record(method, "videos")
+    return record.at_test(kind) if record else ""
 
 
 def print_run(results: Mapping[str, Any]) -> None:
@@ -43,17 +59,21 @@ def _print_accuracies(results: Mapping[str, Any]) -> None:
         return [f"{scores[key]:.2f}" for key in [*keys, "h"][: len(keys) + with_h]]
 
     headers = [*keys, "H"][: len(keys) + with_h]
+    method, kind = results["method"], results.get("kind", "")
     rows = []
-    if results["method"] != "zero_shot":
-        rows.append(["zero-shot CLIP", *cells(results["zero_shot"])])
+    if method != "zero_shot":
+        sees = sees_at_test("zero_shot", kind)
+        rows.append([ZERO_SHOT, *cells(results["zero_shot"]), sees])
     per_iteration = [results["per_iteration"][key] for key in keys]
     if len(per_iteration[0]) > 1:
         for number, accuracies in enumerate(zip(*per_iteration, strict=True)):
-            rows.append([f"after iteration {number}", *(f"{one:.2f}" for one in accuracies)])
+            figures = [f"{one:.2f}" for one in accuracies]
+            rows.append([f"after iteration {number}", *figures, *[""] * (1 + with_h)])
     chosen = results.get("chosen")
-    label = results["method"] + (f" ({in_words(chosen['values'])})" if chosen else "")
-    rows.append([label, *cells(results if with_h else results["accuracy"])])
-    show(table(title, ["", *headers], rows, min(len(title), 100)))
+    label = method + (f" ({in_words(chosen['values'])})" if chosen else "")
+    figures = cells(results if with_h else results["accuracy"])
+    rows.append([label, *figures, sees_at_test(method, kind)])
+    show(table(title, ["", *headers, SEES], rows, min(len(title), 100)))
     _print_reliability(results)
 
 
@@ -81,8 +101,9 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
     rows = []
     for key, way, name, figures in lines:
         where = DIRECTIONS[way] if len(results["ranks"]) == 1 else f"{key}: {DIRECTIONS[way]}"
-        rows.append([where, name, *figures])
-    show(table(title, ["", "", *metrics], rows, min(len(title), 100)))
+        sees = sees_at_test("zero_shot" if name == ZERO_SHOT else name, "videos")
+        rows.append([where, name, *figures, sees])
+    show(table(title, ["", "", *metrics, SEES], rows, min(len(title), 100)))
 
 
 def compare_ranks(
@@ -97,9 +118,9 @@ def compare_ranks(
     Returns:
         the metrics, and lines of test set, direction, name and figures.
     """
-    compared = {"zero-shot CLIP": results["zero_shot_ranks"], label: results["ranks"]}
+    compared = {ZERO_SHOT: results["zero_shot_ranks"], label: results["ranks"]}
     if results["method"] == "zero_shot":
-        del compared["zero-shot CLIP"]
+        del compared[ZERO_SHOT]
     every = [found for ways in results["ranks"].values() for found in ways.values()]
     metrics = list(dict.fromkeys(metric for found in every for metric in found))
     lines = []

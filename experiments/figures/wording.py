@@ -81,14 +81,22 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")
     for method in dict.fromkeys(row.method for row in table.rows):
         record = methods.find_record(method, "videos")
-        if record and record.sees_at_test != methods.Record.sees_at_test:
-            lines.append(f"Predictions of {method} depend on {record.sees_at_test} at test.")
+        if record and record.sees_in_training == "no labels":
+            lines.append(f"The training of {method} reads no labels.")
     for row in table.rows:
         trained = any(run.trainable != 0 for run in row.runs)
         chosen = {name: "as chosen" for run in row.runs for name in run.chosen}
         if phrases := recipe([run.config for run in row.runs], trained, chosen):
             lines.append(f"{row.label}: {phrases}.")
     return lines
+
+
+def seen(table: ResultTable) -> str:
+    """Returns what the predictions of each method depend on, "one image (coop, vpt); …"."""
+    found: dict[str, dict[str, None]] = {}
+    for row in table.rows:
+        found.setdefault(row.sees_at_test or "not known", {})[row.method] = None
+    return "; ".join(f"{sees} ({', '.join(names)})" for sees, names in found.items())
 
 
 def recipe(configs: Sequence[Mapping[str, Any]], trained: bool, chosen: Mapping[str, str]) -> str:

@@ -63,6 +63,7 @@ class Run:
         path: the file.
         changed: modification time, seconds; of two equal runs the later counts.
         trained_by: of an evaluation, the protocol that trained the model; else "".
+        kind: "images" or "videos"; "" if not recorded.
         shots: requested training images per class; 0 if all images are used.
         shots_there: the fewest and the most that a class had; `shots` twice if not recorded.
         accuracy: "base", "new", "test", or a data set, to accuracy, percent.
@@ -99,6 +100,7 @@ class Run:
     backbone: str
     backbone_hash: str
     dataset: str
+    kind: str
     shots: int
     shots_there: tuple[int, int]
     seed: int
@@ -173,7 +175,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
     text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
-        key: content.get(key) or "" for key in ("ablation", "variant")
+        key: content.get(key) or "" for key in ("ablation", "variant", "kind")
     }
     recorded = {"features": content["features"]} if content.get("features") else {}
     if content.get("init_from"):

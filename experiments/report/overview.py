@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from experiments.figures import retrieval, wording
-from experiments.figures.tables import DIRECTIONS, compare_ranks, shots_of
+from experiments.figures.tables import (
+    DIRECTIONS,
+    SEES,
+    ZERO_SHOT,
+    compare_ranks,
+    sees_at_test,
+    shots_of,
+)
 from experiments.record import identity
 from experiments.record.runs import EVALUATION
 from experiments.report.blocks import Block, Section, Table, Text
@@ -88,7 +95,8 @@ def _tables(runs: Sequence[Finished]) -> Iterator[Table | Text]:
 def _accuracies(runs: Sequence[Finished]) -> Table:
     keys = list(dict.fromkeys(key for run in runs for key in run.keys))
     with_h = any("h" in run.results for run in runs)
-    headers = ["", *keys, *["H"] * with_h, *(f"{key}, top 5" for key in keys), "training, s"]
+    headers = ["", *keys, *["H"] * with_h, *(f"{key}, top 5" for key in keys)]
+    headers += ["training, s", SEES]
 
     def cells(accuracy, h, top5):
         return [
@@ -98,6 +106,7 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
         ]
 
     of_zero: dict[tuple[str, ...], list[str]] = {}  # the same for runs on equal data
+    kind = runs[0].results.get("kind") or ""
     rows, own = [], []  # of runs of zero-shot CLIP
     for run in runs:
         found, zero = run.results, run.results["zero_shot"]
@@ -105,20 +114,32 @@ def _accuracies(runs: Sequence[Finished]) -> Table:
             line = cells(zero, zero.get("h"), found.get("zero_shot_top5"))
             of_zero.setdefault(tuple(line), []).append(run.label)
         line = cells(found["accuracy"], found.get("h"), found.get("top5"))
-        rows.append([run.label, *line, f"{found.get('train_seconds') or 0:.0f}"])
+        seconds = f"{found.get('train_seconds') or 0:.0f}"
+        rows.append([run.label, *line, seconds, _sees(run)])
         own += [tuple(line)] * (found["method"] == "zero_shot")
     for line, labels in of_zero.items():
         if line in own:
             continue
         beside = f", beside {', '.join(labels)}" if len(of_zero) > 1 else ""
-        rows.insert(0, [f"zero-shot CLIP{beside}", *line, ""])
+        rows.insert(0, [f"{ZERO_SHOT}{beside}", *line, "", sees_at_test("zero_shot", kind)])
     return Table(headers, rows, "Accuracy, %")
 
 
 def _ranks(run: Finished) -> Table:
     metrics, lines = compare_ranks(run.results, run.label)
-    rows = [[f"{key}, {DIRECTIONS[way]}: {name}", *figures] for key, way, name, figures in lines]
-    return Table(["", *metrics], rows, f"{run.label}: R@K in %, mean and median rank")
+    rows = [
+        [
+            f"{key}, {DIRECTIONS[way]}: {name}",
+            *figures,
+            sees_at_test("zero_shot", "videos") if name == ZERO_SHOT else _sees(run),
+        ]
+        for key, way, name, figures in lines
+    ]
+    return Table(["", *metrics, SEES], rows, f"{run.label}: R@K in %, mean and median rank")
+
+
+def _sees(run: Finished) -> str:
+    return sees_at_test(run.results["method"], run.results.get("kind") or "")
 
 
 def _percent(value: float | None) -> str:

@@ -278,6 +278,7 @@ def collect(
         "backbone_hash": run.backbone.fingerprint,
         "assumed": list(run.backbone.assumed),
         "dataset": training.get("dataset", "other data"),
+        "kind": model.saved.kind,
         "shots": training.get("shots", 0),
         "shots_per_class": training.get("shots_per_class"),
         "seed": training.get("seed", 0),

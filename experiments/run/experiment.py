@@ -145,6 +145,7 @@ def collect(
         "backbone_hash": backbone.fingerprint,
         "assumed": list(backbone.assumed),
         "dataset": plan.title,
+        "kind": plan.train.kind,
         "split_source": plan.train.split_source,
         "shots": config.data.shots if config.protocol_spec.draws_shots else 0,
         "shots_per_class": overview.shots_per_class(plan),

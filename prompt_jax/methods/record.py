@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from prompt_jax.methods.encoders import Encoders
@@ -32,6 +33,31 @@ AVERAGE = "average"
 
 DEEPER = "Prompts of deeper layers are left out: they are not word embeddings."
 """A report's note on the context of methods with deep prompts."""
+
+SEES_AT_TEST = MappingProxyType(
+    {
+        "one image": "the image alone",
+        "one image, texts of new classes": "the image; and classes that were not trained on need "
+        "texts of their own beside the name",
+        "a batch": "all images that are tested together: beside other images, a prediction can "
+        "differ",
+        "a batch, texts of new classes": "both of these",
+        "a stream": "the test images before it, without labels: their order matters",
+        "one video": "the video alone",
+        "one video, texts of new classes": "the video; and classes that were not trained on need "
+        "texts of their own beside the name",
+    }
+)
+"""What a prediction may depend on, by the value of `Record.sees_at_test`. None sees test labels."""
+
+SEES_IN_TRAINING = MappingProxyType(
+    {
+        "labels": "images with labels, or videos with labels or captions",
+        "no labels": "images or videos without labels",
+        "nothing": "no image or video: nothing is trained",
+    }
+)
+"""What training reads, by the value of `Record.sees_in_training`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +133,9 @@ class Record:
         tunes: the place of the trainable parameters: the "text", the "images", "both", after
             frozen "features", or the backbone's "weights".
         published: figures of papers.
-        sees_at_test: the test inputs that a prediction depends on.
+        sees_at_test: what a prediction depends on, a key of `SEES_AT_TEST`; "": one image or one
+            video, by the kind of the method.
+        sees_in_training: what training reads, a key of `SEES_IN_TRAINING`.
         export: its module in `export.torch_parts`, if that has another name.
         large: whether its arrays can be as large as a tower of CLIP, which permits larger files.
         context: a report's note on the context, beside the words nearest to it.
@@ -123,7 +151,8 @@ class Record:
     recipes: Mapping[str, Recipe]
     tunes: Literal["text", "images", "both", "features", "weights"]
     published: tuple[Published, ...] = ()
-    sees_at_test: str = "one image or video"
+    sees_at_test: str = ""
+    sees_in_training: str = "labels"
     export: str = ""
     large: bool = False
     context: str = ""
@@ -133,6 +162,16 @@ class Record:
     def kind(self) -> Literal["images", "videos"]:
         """Returns the type of the method's inputs."""
         return "videos" if isinstance(self.method, Encoders) else "images"
+
+    def at_test(self, kind: str = "") -> str:
+        """Returns what a prediction depends on, a key of `SEES_AT_TEST`.
+
+        Args:
+            kind: of the data, "images" or "videos", of which an image method averages the frames;
+                by default that of the method.
+        """
+        one = f"one {(kind or self.kind).removesuffix('s')}"
+        return self.sees_at_test.replace("one image", one) or one
 
     @property
     def own_protocol(self) -> str:

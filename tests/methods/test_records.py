@@ -13,6 +13,7 @@ from experiments.figures.papers import published
 from prompt_jax import methods
 from prompt_jax.export import source
 from prompt_jax.methods import images
+from prompt_jax.methods.record import SEES_AT_TEST, SEES_IN_TRAINING
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "docs"))
@@ -27,6 +28,8 @@ def test_a_record_matches_its_method(record):
     for protocol in record.recipes:
         config = recipes.get_config(record.name, protocol, record.kind)
         assert record.method.Settings(**config.settings.to_dict())
+    assert record.at_test() in SEES_AT_TEST
+    assert record.sees_in_training in SEES_IN_TRAINING
     assert not record.export or record.export in source.methods()
     for row in record.published:
         sizes = {len(figures) for figures in row.figures.values()}
@@ -60,9 +63,22 @@ def test_the_readme_s_tables_are_those_of_the_records():
 
 def test_a_table_has_a_row_for_each_input_at_test(monkeypatch):
     coop = methods.RECORDS["images"]["coop"]
-    other = dataclasses.replace(coop, sees_at_test="all test images")
+    other = dataclasses.replace(coop, sees_at_test="a batch")
     monkeypatch.setitem(methods.RECORDS["images"], "coop", other)
-    assert "| all test images | `coop` |  |  |  |" in method_tables.table("images")
+    assert "| a batch | `coop` |  |  |  |" in method_tables.table("images")
+
+
+def test_an_image_method_sees_one_video_where_it_averages_frames():
+    coop = methods.RECORDS["images"]["coop"]
+    assert [coop.at_test(), coop.at_test("videos")] == ["one image", "one video"]
+    with_texts = dataclasses.replace(coop, sees_at_test="one image, texts of new classes")
+    assert with_texts.at_test("videos") == "one video, texts of new classes"
+    assert dataclasses.replace(coop, sees_at_test="a batch").at_test("videos") == "a batch"
+
+
+def test_methods_that_train_nothing_say_so():
+    nothing = {one.name for one in RECORDS if one.sees_in_training == "nothing"}
+    assert "zero_shot" in nothing and "coop" not in nothing
 
 
 def test_variants_are_equal_if_their_numbers_are():

@@ -213,7 +213,7 @@ def test_a_target_missing_in_one_run_stays_empty(tmp_path):
     results.write(tmp_path)
     text = (tmp_path / "tables" / "cross_dataset.md").read_text()
     (line,) = (line for line in text.splitlines() if line.startswith("| maple"))
-    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["1", "", "45.00", "", ""]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["1", "", "45.00", "", "", "one image"]
 
 
 def test_ablations_are_in_their_order_and_compared(tmp_path):

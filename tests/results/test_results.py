@@ -61,6 +61,7 @@ def test_intervals_and_calibration_are_shown_on_request(tmp_path, capsys):
     results.show_all(summary)
     printed = capsys.readouterr().out
     assert "ECE" in printed and "12.00" in printed and "[49.0, 94.3]" in printed
+    assert "sees at test: one image (zero_shot, coop)" in printed
 
 
 def test_one_seed_has_no_deviation(tmp_path):
@@ -219,14 +220,35 @@ def test_a_table_reports_which_methods_were_trained_on_cached_features(tmp_path)
     assert message.startswith("Training images of coop are cached: 10")
 
 
-def test_a_table_says_which_predictions_depend_on_more_than_one_image(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "declared", "shown"),
+    [
+        (None, "", "one image"),
+        ("images", "", "one image"),
+        ("videos", "", "one video"),
+        ("images", "a batch", "a batch"),
+    ],
+)
+def test_a_table_says_what_predictions_depend_on(tmp_path, monkeypatch, kind, declared, shown):
     table = methods.RECORDS["images"]
-    other = dataclasses.replace(table["coop"], sees_at_test="all test images")
-    put(tmp_path)
-    assert not any("at test" in line for line in wording.remarks_on(only_table(tmp_path)))
+    other = dataclasses.replace(table["coop"], sees_at_test=declared)
     monkeypatch.setitem(table, "coop", other)
-    lines = wording.remarks_on(only_table(tmp_path))
-    assert "Predictions of coop depend on all test images at test." in lines
+    put(tmp_path, **({"kind": kind} if kind else {}))
+    [page, *_] = results.write(tmp_path)
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("| method") and line.endswith("| sees at test |") for line in lines)
+    [line] = {line for line in lines if line.startswith("| coop")}
+    assert line.split("|")[-2].strip() == shown
+
+
+def test_a_table_says_which_methods_read_no_labels(tmp_path, monkeypatch):
+    table = methods.RECORDS["images"]
+    put(tmp_path)
+    assert not any("no labels" in line for line in wording.remarks_on(only_table(tmp_path)))
+    monkeypatch.setitem(
+        table, "coop", dataclasses.replace(table["coop"], sees_in_training="no labels")
+    )
+    assert "The training of coop reads no labels." in wording.remarks_on(only_table(tmp_path))
 
 
 def test_columns_of_a_table_are_the_test_sets_of_its_protocol(tmp_path, monkeypatch):

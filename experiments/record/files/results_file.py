@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -110,6 +110,7 @@ class Results(_OptionalFields):
     base: Percent | None = None
     new: Percent | None = None
     h: Percent | None = None
+    kind: Literal["images", "videos"] | None = None
     ablation: Name | None = None
     variant: Name | None = None
     split_source: str | None = None

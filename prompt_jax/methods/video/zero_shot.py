@@ -47,5 +47,6 @@ RECORD = Record(
     {"retrieval": RETRIEVAL},  # nothing trains
     "features",
     published=PUBLISHED,
+    sees_in_training="nothing",
     export="frozen",
 )
