@@ -1,11 +1,12 @@
 """Counts floating-point operations of a program's matrix products, including loop iterations."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 from jax.extend.core import Jaxpr
+
+from prompt_jax.clip.memory import inner_programs
 
 
 def count_products(function, *args: Any) -> int:
@@ -27,7 +28,7 @@ def _count(jaxpr: Jaxpr) -> int:
             total += _product(equation)
             continue
         times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        total += times * sum(_count(inner) for inner in _inner(equation.params))
+        total += times * sum(_count(inner) for inner in inner_programs(equation.params))
     return total
 
 
@@ -35,12 +36,3 @@ def _product(equation) -> int:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left, result = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
     return 2 * math.prod(result) * math.prod(left[axis] for axis in contracted)
-
-
-def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    for value in params.values():
-        for each in value if isinstance(value, tuple | list) else (value,):
-            # Before JAX 0.12, a closed jaxpr contains a jaxpr.
-            inner = getattr(each, "jaxpr", each)
-            if isinstance(inner, Jaxpr):
-                yield inner

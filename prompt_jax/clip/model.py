@@ -23,7 +23,7 @@ from prompt_jax.clip.image import (
     run_layer,
 )
 from prompt_jax.clip.layers import Layer, Layers, stack_layers
-from prompt_jax.clip.memory import block_bytes, map_chunks
+from prompt_jax.clip.memory import block_bytes, map_chunks, recompute
 from prompt_jax.clip.text import Cache, TextTower, one_class_a_row
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.mesh import DATA, constrain, replicate, size, split_batch, text_axes
@@ -156,7 +156,7 @@ class CLIP:
         look = functools.partial(run_layer, layer, queries, between, attending)
         needed = kept_bytes(self.config, tokens, prompts, self.dtype.itemsize)
         if self.memory is not None and needed > self.memory * size(self.mesh, DATA):
-            look = jax.checkpoint(look)
+            look = recompute(look)
         return split_batch(self.mesh, look(split_batch(self.mesh, tokens), prompts))
 
     def run_image_layers(

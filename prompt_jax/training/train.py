@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from prompt_jax.clip.memory import sparing_options
+from prompt_jax.clip.memory import recomputes, sparing_options
 from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input, encode_views
 from prompt_jax.methods.recipe import Average
@@ -74,7 +74,48 @@ def loss_and_output(
     return loss_of(output, batch.get("targets", batch["label"])), output
 
 
-def make_step(method: Method, optimizer: optax.GradientTransformation):
+class Step:
+    """A jitted training step, (state, task, batch, …) -> (state, metrics); donates the state.
+
+    If layers recompute their activations to stay within the memory budget, which depends on the
+    shapes of the batch, the step is compiled with `sparing_options`.
+    """
+
+    def __init__(self, step: Callable[..., tuple[State, dict[str, jax.Array]]]):
+        self.__wrapped__ = step
+        self._plain = jax.jit(step, donate_argnums=0)
+        self._options = sparing_options()
+        self._sparing = jax.jit(step, donate_argnums=0, compiler_options=self._options)
+        self._chosen: dict[Any, Any] = {}
+
+    def __call__(self, state: State, task: Task, batch, *rest) -> tuple[State, dict[str, Any]]:
+        return self._choose(state, task, batch, *rest)(state, task, batch, *rest)
+
+    def trace(self, *arguments):
+        """Traces the step, as a jitted function does."""
+        return self._choose(*arguments).trace(*arguments)
+
+    def lower(self, *arguments):
+        """Lowers the step, as a jitted function does."""
+        return self._choose(*arguments).lower(*arguments)
+
+    def count_compiled(self) -> int:
+        """Returns the number of programs that were compiled."""
+        return self._plain._cache_size() + self._sparing._cache_size()
+
+    def _choose(self, state, task, batch, *rest):
+        if not self._options:
+            return self._plain
+        sizes = task.clip, *map(jnp.shape, jax.tree.leaves(batch))
+        if sizes not in self._chosen:
+            # The chosen function does not trace the step again.
+            traced = self._plain.trace(state, task, batch, *rest)
+            sparing = recomputes(traced.jaxpr.jaxpr)
+            self._chosen[sizes] = self._sparing if sparing else self._plain
+        return self._chosen[sizes]
+
+
+def make_step(method: Method, optimizer: optax.GradientTransformation) -> Step:
     """Returns the jitted step, (state, task, batch) -> (state, metrics).
 
     The metrics are "loss", "accuracy" from 0 to 1, and "diverged"; see `State`.
@@ -83,14 +124,14 @@ def make_step(method: Method, optimizer: optax.GradientTransformation):
     def step(state: State, task: Task, batch) -> tuple[State, dict[str, jax.Array]]:
         return replicate(task.clip.mesh, _step(method, optimizer, state, task, batch))
 
-    return jax.jit(step, donate_argnums=0, compiler_options=sparing_options())
+    return Step(step)
 
 
 def make_parallel_step(
     method: Method,
     build_optimizer: Callable[[jax.Array], optax.GradientTransformation],
     in_turn: bool = False,
-):
+) -> Step:
     """Returns the jitted step of several runs that share a task with its frozen backbone.
 
     Args:
@@ -113,7 +154,7 @@ def make_parallel_step(
             after = jax.vmap(step, in_axes=(0, None, 0, 0))(states, task, batches, rates)
         return replicate(task.clip.mesh, after)
 
-    return jax.jit(steps, donate_argnums=0, compiler_options=sparing_options())
+    return Step(steps)
 
 
 def _step(method, optimizer, state, task, batch):

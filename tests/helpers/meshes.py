@@ -179,7 +179,7 @@ class Program:
             "losses": losses,
             "prompts": train.result(state),
             "program": text,
-            "compiled": step._cache_size(),
+            "compiled": step.count_compiled(),
         }
 
     def train_together(self, seeds: tuple[int, ...] = (1, 2)) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Program:
         for _ in range(STEPS):
             state, metrics = step(state, self.task, batch, rates)
             losses.append(np.asarray(metrics["loss"]).tolist())
-        return {"losses": losses, "prompts": state.prompts, "compiled": step._cache_size()}
+        return {"losses": losses, "prompts": state.prompts, "compiled": step.count_compiled()}
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluates the initial prompts on two batches, the second with padding."""

@@ -1,5 +1,6 @@
 """One training step: what it changes, what it keeps, and its loss."""
 
+import dataclasses
 import functools
 
 import jax
@@ -82,9 +83,35 @@ def test_runs_of_one_seed_are_bitwise_equal_and_of_two_seeds_are_not():
 def test_other_batches_of_the_same_shape_need_no_compilation():
     step, _ = step_of("coop")
     run("coop", 1)
-    compiled = step._cache_size()
+    compiled = step.count_compiled()
     run("coop", 2, seed=3)
-    assert step._cache_size() == compiled
+    assert step.count_compiled() == compiled
+
+
+@pytest.mark.parametrize("name", ["cocoop", "pro_mpt"])
+def test_only_a_step_that_recomputes_layers_is_compiled_to_save_memory(name, monkeypatch):
+    monkeypatch.setattr(train, "sparing_options", lambda: {"xla_cpu_scheduler_type": "unknown"})
+    method, optimizer = methods.get(name), step_of(name)[1]
+
+    def take_step(clip):
+        task = task_of(name, clip)
+        state = train.init_state(method.init(jax.random.key(0), task), optimizer)
+        return train.make_step(method, optimizer)(state, task, BATCH)[1]["loss"]
+
+    assert take_step(TINY) > 0
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_scheduler_type"):
+        take_step(dataclasses.replace(TINY, memory=2**14))
+
+
+def test_a_step_that_saves_memory_computes_the_same():
+    name, method = "pro_mpt", methods.get("pro_mpt")
+    step, optimizer = step_of(name)
+    found = []
+    for clip in (TINY, dataclasses.replace(TINY, memory=2**14)):
+        task = task_of(name, clip)
+        state = train.init_state(method.init(jax.random.key(0), task), optimizer)
+        found.append(step(state, task, BATCH)[0].prompts)
+    assert relative_difference(*found) <= 1e-5
 
 
 def test_a_method_without_prompts_takes_a_step_that_changes_nothing():
