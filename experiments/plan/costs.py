@@ -38,7 +38,7 @@ _LABELS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
 _DIMS = re.compile(r'(\w+_dim(?:ension)?s)"?[=:][\[{]([\d,"]*)[\]}]')
 _PRECISION = re.compile(r'operand_precision"?[=:][\[{]"?(\w+)', re.IGNORECASE)
 _GROUPS = re.compile(r"replica_groups=\{\{([\d,]+)\}|replica_groups=\[\d+,(\d+)\]")
-_MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}")
+_MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\S*\))?\s*\{([^}]*)\}")
 ASSUMPTIONS = (
     "An estimate: products at the data sheet's peak, or each kernel's operands and results at the "
     "full bandwidth of the main memory, without caches; the longer of the two counts. Then "

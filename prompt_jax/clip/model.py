@@ -153,7 +153,7 @@ class CLIP:
         """
         if queries is None and layer.last:
             queries = 1
-        look = functools.partial(run_layer, layer, queries, between, attending)
+        look: Any = functools.partial(run_layer, layer, queries, between, attending)
         needed = kept_bytes(self.config, tokens, prompts, self.dtype.itemsize)
         if self.memory is not None and needed > self.memory * size(self.mesh, DATA):
             look = recompute(look)

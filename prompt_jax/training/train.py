@@ -83,9 +83,9 @@ class Step:
 
     def __init__(self, step: Callable[..., tuple[State, dict[str, jax.Array]]]):
         self.__wrapped__ = step
-        self._plain = jax.jit(step, donate_argnums=0)
+        self._plain: Any = jax.jit(step, donate_argnums=0)
         self._options = sparing_options()
-        self._sparing = jax.jit(step, donate_argnums=0, compiler_options=self._options)
+        self._sparing: Any = jax.jit(step, donate_argnums=0, compiler_options=self._options)
         self._chosen: dict[Any, Any] = {}
 
     def __call__(self, state: State, task: Task, batch, *rest) -> tuple[State, dict[str, Any]]:

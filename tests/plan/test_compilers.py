@@ -10,6 +10,7 @@ from experiments.configs import recipes
 from experiments.configs.video import few_shot, retrieval
 from experiments.plan import targets, worker
 from experiments.plan.compiling import Compiled, Question
+from experiments.plan.costs import COLLECTIVES
 from prompt_jax import methods
 from prompt_jax.clip import VARIANTS, CLIPConfig
 from prompt_jax.errors import PromptError
@@ -27,8 +28,10 @@ SIZES = CLIPConfig(
     text_mlp=128,
     embed_dim=32,
 )
-CLASSES, BATCH = 6, 8
+CLASSES, BATCH = 12, 8
+CLASS_FEATURES = 4 * CLASSES * SIZES.embed_dim  # bytes; an image has eight times as many
 SECONDS = 600.0
+MOVING = set(COLLECTIVES) - {"all-reduce", "reduce-scatter"}
 
 
 def config_of(name: str, kind: str) -> Config:
@@ -80,6 +83,9 @@ def test_a_tpus_compiler_accepts_every_method_on_a_mesh(tpu, kind, name):
     assert 0 < found.bytes < 2**30
     if found.held["optimizer"]:
         assert found.costs.counts["all-reduce"]  # the gradients of the devices are summed
+        # Devices exchange logits and partial sums, but neither images nor features of all classes.
+        moved = {kind: n for (kind, _), n in found.costs.collectives.items() if kind in MOVING}
+        assert sum(moved.values()) < CLASS_FEATURES, moved
 
 
 def test_nvidias_compiler_accepts_a_training_step():

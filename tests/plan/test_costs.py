@@ -191,6 +191,7 @@ ENTRY %main (a: f32[32,512], b: f32[512,256]) -> f32[32,256] {
         ("replica_groups={{0,1,2,3}}", 4),
         ("replica_groups=[2,8]<=[16]", 8),
         ("replica_groups=mesh['a'=4,'b'=2] {'a','b'}", 8),
+        ("replica_groups=mesh['a'=2,'b'=4], device_ids=([2,4]T(1,0)) {'b'}, x=1", 4),
         ("channel_id=1", 1),
     ],
 )
