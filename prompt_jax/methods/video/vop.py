@@ -12,6 +12,7 @@ import flax.struct
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from prompt_jax.clip.image import LayerRun
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
@@ -122,7 +123,7 @@ def run_frames(layer_inputs: LayerInputs, prompts: Prompts, task: Task, videos: 
     clip, frozen = task.clip, task.frozen
 
     def step(
-        run: Callable[..., Array], tokens: Tokens, layer: Layer
+        run: LayerRun, tokens: Tokens, layer: Layer
     ) -> Float[Array, "batch frames kept image_width"]:
         tokens, seen = layer_inputs(prompts, task, layer, tokens)
         if layer.first and seen is not None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from prompt_jax.clip.image import LayerRun
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
@@ -121,7 +122,7 @@ def encode_videos_with(
             tokens = tokens + position[:, None]
 
         def step(
-            run: Callable[..., Array],
+            run: LayerRun,
             tokens: Float[Array, "batch tokens image_width"],
             layer: JointLayer,
         ) -> Float[Array, "batch kept image_width"]:
