@@ -156,7 +156,8 @@ class Config:
     warmup_epochs: int = field(
         Recipe.warmup_epochs,
         "vifi: epochs in which the rate grows from 0, none if epochs is smaller; coop: epochs at a "
-        "rate of 1e-5, one if this is 0 or at least epochs",
+        "rate of 1e-5, one if this is 0 or at least epochs; warmup_cosine: epochs in which the "
+        "rate grows from 0, a tenth of all if this is 0 or at least epochs",
         at_least=0,
         since="2026-11-28",
     )

@@ -68,8 +68,8 @@ CONDITIONS: tuple[tuple[tuple[str, ...], Predicate, str], ...] = (
     ),
     (
         ("warmup_epochs",),
-        lambda config: config.schedule in ("vifi", "coop"),
-        "config.schedule={config.schedule} has a fixed warm-up or none; only vifi and coop use it",
+        lambda config: config.schedule in ("vifi", "coop", "warmup_cosine"),
+        "config.schedule={config.schedule} has no warm-up; only vifi, coop and warmup_cosine do",
     ),
 )
 

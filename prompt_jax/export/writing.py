@@ -190,13 +190,12 @@ def code_of(model: Saved) -> str:
 def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
     """Returns the content of config.json.
 
-    It has the fields of `Saved` except the prompts; "tokens", a list of token ids per class for
-    each template; "word_ids", the ids of the setting `context_words`; and "weights", the mean
-    magnitudes of some arrays of the backbone. `write` adds the "sha256" of prompts.safetensors and
-    a digest of all fields. `torch_parts.reading` checks them.
+    It has the fields of `Saved` except the prompts; "tokens", see `tokens_of`; "word_ids", the ids
+    of the setting `context_words`; and "weights", the mean magnitudes of some arrays of the
+    backbone. `write` adds the "sha256" of prompts.safetensors and a digest of all fields.
+    `torch_parts.reading` checks them.
     """
     fields = {field.name for field in dataclasses.fields(Saved)} - {"prompts", "trained", "texts"}
-    rows = {text: tokenize(text, model.class_names) for text in templates_of(model)}
     words = model.settings.get("context_words", "")
     layout = layouts.openai_layout(model.sizes.image_layers, model.sizes.text_layers)
     state = layouts.from_tree(layout, frozen)
@@ -206,9 +205,25 @@ def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:
         "sizes": dataclasses.asdict(model.sizes),
         "inputs": dataclasses.asdict(model.inputs),
         "weights": {name: float(np.abs(state[name]).mean(dtype=np.float64)) for name in _KNOWN_BY},
-        "tokens": rows,
+        "tokens": tokens_of(model),
         "word_ids": tokenizer.encode(words),
         "trained": model.trained,
+    }
+
+
+def tokens_of(model: Saved) -> dict[str, list[list[int]]]:
+    """Returns token ids of each class by template; of each class's own texts by their number.
+
+    A class with fewer texts than others has empty ones in their place.
+    """
+    if model.texts is None or not is_of_texts(model):
+        return {text: tokenize(text, model.class_names) for text in templates_of(model)}
+    texts = model.texts.of(model.class_names)
+    return {
+        str(number): [
+            as_tokens(some[number]) if number < len(some) else as_tokens("") for some in texts
+        ]
+        for number in range(max(map(len, texts)))
     }
 
 
@@ -224,5 +239,9 @@ def templates_of(model: Saved) -> tuple[str, ...]:
 
 def tokenize(template: str, names: Sequence[str]) -> list[list[int]]:
     """Returns token ids of the template filled with each name, from SOS to EOT."""
-    texts = (fill(template, name) for name in names)
-    return [[tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT] for text in texts]
+    return [as_tokens(fill(template, name)) for name in names]
+
+
+def as_tokens(text: str) -> list[int]:
+    """Returns token ids of a text, from SOS to EOT."""
+    return [tokenizer.SOS, *tokenizer.encode(text), tokenizer.EOT]

@@ -16,6 +16,7 @@ from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import (
+    Learn,
     MakeOptimizer,
     Prompts,
     Task,
@@ -117,7 +118,8 @@ class Encoders(NamedTuple):
             loss by name, weighted; `plain` are frozen CLIP's features of handwritten texts.
         input: "videos"; or "frames" if nothing changes the image tower: then `encode_videos` also
             takes its features of the frames, float[B, F, d], not normalized.
-        trains, optimizer, copies_weights, texts, frame_groups: see `Method`.
+        trains, optimizer, copies_weights, texts, frame_groups, learn: see `Method`; `learn` is for
+            class names, and x are videos.
         captioning: see `Captioning`; None if no term reads captions.
     """
 
@@ -137,6 +139,7 @@ class Encoders(NamedTuple):
     texts: str = ""
     frame_groups: Callable[[Any], int] = any_frames
     captioning: Captioning | None = None
+    learn: Learn | None = None
 
 
 def pool_frames(

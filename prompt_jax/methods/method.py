@@ -42,6 +42,9 @@ Images = Float[Array, "batch *frames height width 3"]
 
 Videos = Float[Array, "batch frames height width 3"]
 
+Learn = Callable[[Prompts, Any, "Task", Any, Int[Array, " batch"], PRNGKeyArray], "Output"]
+"""(prompts, prepared, task, x, labels, random key) -> Output."""
+
 MakeOptimizer = Callable[
     [optax.GradientTransformation, Any, int, int], optax.GradientTransformation
 ]
@@ -197,6 +200,8 @@ class Method(NamedTuple):
         views: names of the augmentations, see `inputs.images.views.VIEWS`, that give V views of
             each training image; "recipe" is the recipe's own. In training x then is `Views` of V
             times what `input` says; in testing it is one view, without `Views`. Empty: one view.
+        learn: in place of `forward` in training, for a loss that needs labels and what `forward`
+            computes, or random choices, whose key depends on the step alone; None for `forward`.
         objective: "classes", or "pairs" of videos and captions: then x is `Pairs`.
         constants: (task, class_names, template) -> what does not depend on prompts; computed once
             per task.
@@ -230,6 +235,7 @@ class Method(NamedTuple):
         [Prompts, Any, Task, Any, Int[Array, " batch"]], Mapping[str, Float[Array, ""]]
     ] = _no_label_losses
     views: tuple[str, ...] = ()
+    learn: Learn | None = None
     objective: Literal["classes", "pairs"] = "classes"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train

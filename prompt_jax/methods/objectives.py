@@ -4,11 +4,12 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from prompt_jax.clip import tokenizer
+from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError, shorten
@@ -25,12 +26,22 @@ from prompt_jax.methods.method import (
 )
 from prompt_jax.text.class_names import fill
 
+SAME_CLASS = 10.0
+"""What the target of `contrast_classes` gives to pairs of one class, before the softmax."""
+
 
 class Classes(NamedTuple):
-    """The token ids of classes, and the features of their handwritten texts if a loss uses them."""
+    """The texts of classes.
+
+    Attributes:
+        texts: their token ids.
+        plain: features of handwritten texts, if a loss uses them.
+        owner: the class of each text; None if each class has one.
+    """
 
     texts: PackedTokens
     plain: Float[Array, "classes dim"] | None
+    owner: Int[Array, " texts"] | None = None
 
 
 # Cached, because compiled programs are cached by a method's identity.
@@ -69,7 +80,6 @@ def retrieve(encoders: Encoders) -> Method:
         trains=encoders.trains,
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
-        texts=encoders.texts,
         frame_groups=encoders.frame_groups,
     )
 
@@ -89,30 +99,38 @@ def _encode_videos(
 def recognize(encoders: Encoders) -> Method:
     """Returns the method that classifies videos: cross-entropy over the classes.
 
-    The text of a class is the encoders' template with its name.
+    The text of a class is the encoders' template with its name. If the encoders read texts of
+    classes, it is the class's own text; the features of several are averaged.
     """
 
     def constants(task: Task, class_names: Sequence[str], template: str) -> Classes:
-        own = encoders.template(task.settings, template)
-        texts = [fill(own, name) for name in class_names]
+        names, texts = _texts_of(encoders, task, class_names, template)
         prompts = encoders.text_prompts(task.settings)
         captions = tokenize_captions(texts, prompts, task.clip.config.context_length)
         if captions.cut:
             first, slots = captions.cut[0], task.clip.config.context_length
             needed = len(tokenizer.encode(texts[first])) + 2 + prompts
             raise PromptError(
-                f"the text of class {shorten(class_names[first])}, {shorten(texts[first])}, takes "
+                f"the text of class {shorten(names[first])}, {shorten(texts[first])}, takes "
                 f"{needed} tokens, {prompts} of them the prompts'; the text tower has {slots}: "
                 "shorten the name or the template"
             )
         plain = encoders.plain_template(task.settings, template)
+        place = {name: label for label, name in enumerate(class_names)}
+        several = len(texts) > len(class_names)
         return Classes(
             pack_captions(captions.tokens, size(task.clip.mesh, MODEL)),
             None if plain is None else describe_classes(task, class_names, plain),
+            jnp.asarray([place[name] for name in names]) if several else None,
         )
 
     def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
-        return encoders.encode_texts(prompts, task, task.constants.texts)
+        features = encoders.encode_texts(prompts, task, task.constants.texts)
+        owner = task.constants.owner
+        if owner is None:
+            return features
+        number = len(task.trained)
+        return normalize(jax.ops.segment_sum(features, owner, number, indices_are_sorted=True))
 
     def forward(
         prompts: Prompts,
@@ -121,8 +139,7 @@ def recognize(encoders: Encoders) -> Method:
         videos: Videos | Float[Array, "batch frames dim"],
     ) -> Output:
         videos = encoders.encode_videos(prompts, task, videos)
-        logits = encoders.scale(prompts, task) * similarities(videos, prepared)
-        logits = constrain(task.clip.mesh, logits, DATA, MODEL)
+        logits = compare(task, encoders.scale(prompts, task), videos, prepared)
         losses = encoders.losses(task, prepared, task.constants.plain)
         return Output(logits[None], losses=losses)
 
@@ -138,7 +155,57 @@ def recognize(encoders: Encoders) -> Method:
         copies_weights=encoders.copies_weights,
         texts=encoders.texts,
         frame_groups=encoders.frame_groups,
+        learn=encoders.learn,
     )
+
+
+def _texts_of(
+    encoders: Encoders, task: Task, class_names: Sequence[str], template: str
+) -> tuple[list[str], list[str]]:
+    """Returns the class of each text, and the texts."""
+    if task.texts is None:
+        own = encoders.template(task.settings, template)
+        return list(class_names), [fill(own, name) for name in class_names]
+    names: list[str] = []
+    texts: list[str] = []
+    for name, some in zip(class_names, task.texts.of(class_names), strict=True):
+        if not some:
+            raise PromptError(f"{task.texts.where} has no text of class {shorten(name)}; add one")
+        names += [name] * len(some)
+        texts += some
+    return names, texts
+
+
+def compare(
+    task: Task,
+    scale: Float[Array, ""],
+    videos: Float[Array, "batch dim"],
+    classes: Float[Array, "classes dim"],
+) -> Float[Array, "batch classes"]:
+    """Returns cos/τ of normalized features of videos and classes, split over the mesh."""
+    return constrain(task.clip.mesh, scale * similarities(videos, classes), DATA, MODEL)
+
+
+def contrast_classes(
+    pairs: Float[Array, "batch batch"], labels: Int[Array, " batch"]
+) -> Float[Array, ""]:
+    """Returns the mean divergence of videos and the texts of their classes, in both directions.
+
+    KL(target || softmax of a row), summed over the row and averaged over rows; targets are the
+    softmax over 10 where the labels agree and 0 elsewhere.
+
+    Args:
+        pairs: cos/τ of every video, in rows, with the text of every video's class.
+        labels: the classes of the videos.
+
+    Source: ActionCLIP (Wang et al., 2021), whose loss EZ-CLIP and M²-CLIP use.
+    """
+    target = jax.nn.softmax(SAME_CLASS * (labels[:, None] == labels))
+
+    def divergence(rows: Float[Array, "batch batch"]) -> Float[Array, ""]:
+        return jnp.mean(optax.losses.kl_divergence(jax.nn.log_softmax(rows), target))
+
+    return (divergence(pairs) + divergence(pairs.T)) / 2
 
 
 def similarities(

@@ -23,7 +23,9 @@ class Recipe:
         schedule: "coop", "constant", "cosine", "warmup_cosine" or "vifi"; see `training.optim`.
         cached_views: 0: new crops in every epoch; n: n crops, whose image features are cached.
         warmup_epochs: for vifi: epochs of linear warmup; 0 if there are not more epochs in all. For
-            coop: epochs at a rate of 1e-5; one epoch if it is 0, or there are not more in all.
+            coop: epochs at a rate of 1e-5; one epoch if it is 0, or there are not more in all. For
+            warmup_cosine: epochs of linear warmup; a tenth of all if it is 0, or there are not more
+            in all.
         momentum: for sgd.
         weight_decay: applies to prompts too.
         adam_epsilon, adam_betas: for adamw.

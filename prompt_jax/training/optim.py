@@ -40,13 +40,18 @@ def cosine_schedule(base: float | jax.Array, steps: int) -> optax.Schedule:
 
 
 def warmup_cosine_schedule(
-    base: float | jax.Array, steps: int, warmup_share: float = 0.1
+    base: float | jax.Array, steps: int, warmup: int | None = None
 ) -> optax.Schedule:
-    """Returns the learning rate by step: linear to `base` over a share of all steps, cosine to 0.
+    """Returns the learning rate by step: linear from 0 to `base`, then a cosine to 0.
 
-    Source: X-Pool's `get_cosine_schedule_with_warmup`.
+    Args:
+        base: rate at the end of the warm-up.
+        steps: all steps of the training.
+        warmup: steps of the warm-up; None for a tenth of all.
+
+    Source: X-Pool's `get_cosine_schedule_with_warmup`; with epochs of warm-up, M²-CLIP's.
     """
-    warmup = int(warmup_share * steps)
+    warmup = int(0.1 * steps) if warmup is None else warmup
 
     def schedule(step):
         cosine = (1 + jnp.cos(jnp.pi * (step - warmup) / max(1, steps - warmup))) / 2

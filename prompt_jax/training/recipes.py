@@ -83,7 +83,8 @@ def build_schedule(
             warmup = training.warmup_epochs if training.warmup_epochs <= training.epochs else 0
             return optim.vifi_schedule(rate, steps, warmup * steps_per_epoch)
         case _:
-            return optim.warmup_cosine_schedule(rate, steps)
+            warmup = training.warmup_epochs if training.warmup_epochs < training.epochs else 0
+            return optim.warmup_cosine_schedule(rate, steps, warmup * steps_per_epoch or None)
 
 
 def as_config(recipe: Recipe, settings: Any) -> dict[str, Any]:

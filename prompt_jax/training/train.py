@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax.clip.memory import recomputes, sparing_options
+from prompt_jax.errors import PromptError
 from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Output, Pairs, Prompts, Task, encode_input, encode_views
 from prompt_jax.methods.recipe import Average
@@ -61,14 +62,23 @@ def loss_and_output(
     "image" is float[B, F, H, W, 3] for videos, float[B, d] for cached features, and float[B, F, d]
     for cached features of frames; for a method with views it has their axis after B. For retrieval,
     "text" holds B captions and "label" is 0 to B - 1. The optional "targets", float[B, K], class
-    probabilities of mixed videos, replace "label" in the loss.
+    probabilities of mixed videos, replace "label" in the loss. The optional "step", int[], is the
+    number of steps taken; random choices depend on it.
     """
     encode = encode_views if method.views else encode_input
     seen: Any = encode(method, task, batch["image"])
     if method.objective == "pairs":
         seen = Pairs(seen, batch["text"])
     prepared = method.prepare(prompts, task)
-    output = method.forward(prompts, prepared, task, seen)
+    if method.learn is None:
+        output = method.forward(prompts, prepared, task, seen)
+    else:
+        if "targets" in batch:
+            raise PromptError(
+                "the method's loss needs videos of one class, not mixed ones: set data.mix=False"
+            )
+        rng = jax.random.fold_in(jax.random.key(0), batch.get("step", 0))
+        output = method.learn(prompts, prepared, task, seen, batch["label"], rng)
     more = method.label_losses(prompts, prepared, task, seen, batch["label"])
     output = dataclasses.replace(output, losses={**output.losses, **more})
     return loss_of(output, batch.get("targets", batch["label"])), output
@@ -159,7 +169,7 @@ def make_parallel_step(
 
 def _step(method, optimizer, state, task, batch):
     def loss(prompts):
-        return loss_and_output(method, prompts, task, batch)
+        return loss_and_output(method, prompts, task, batch | {"step": state.step})
 
     (value, output), gradients = jax.value_and_grad(loss, has_aux=True)(state.prompts)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.prompts)

@@ -58,6 +58,7 @@ ROWS = {
     "a5": ("a5", {"frames": FRAMES}),
     "a5_shared": ("a5", {"frames": FRAMES, "postfix": "shared", "temporal_blocks": 1}),
     "a5_without_blocks": ("a5", {"temporal_blocks": 0, "prefix_prompts": 4, "postfix_prompts": 2}),
+    "ez_clip": ("ez_clip", {"frames": FRAMES}),
     # Methods of images.
     "zero_shot": ("zero_shot", {"templates": "imagenet_select"}),
     "coop": ("coop", {"inputs": VIFI}),

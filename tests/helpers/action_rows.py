@@ -1,12 +1,14 @@
 """Methods of action recognition under test: settings, expected figures, arrays."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from reference import BATCH, CLASSES, FOLDER, FROZEN, TINY
+from reference import BATCH, CLASSES, FOLDER, FROZEN, TEXTS, TINY
+from reference import FIGURES as OF_METHODS
 from video_rows import CAPTIONS, FRAMES, VIDEOS, VideoRow
 
 from prompt_jax import methods
@@ -15,12 +17,14 @@ from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.methods.video import (
     a5,
     clip_video,
+    ez_clip,
     vifi_clip,
     vifi_vl_prompting,
     vilt_clip,
     vilt_independent,
     vilt_multimodal,
 )
+from prompt_jax.text import text_files
 
 
 def _load_figures() -> dict[str, dict[str, Any]]:
@@ -29,7 +33,34 @@ def _load_figures() -> dict[str, dict[str, Any]]:
     figures = flax.traverse_util.unflatten_dict(flat)
     figures["vilt_clip"]["param"] = figures["vilt_multimodal"]["param"]
     figures["vilt_clip_retrieval"]["param"] = figures["vilt_retrieval"]["param"]
+    figures["ez_clip"] = _by_our_names("ez_clip", ez_clip_tree)
     return figures
+
+
+def _by_our_names(name: str, tree: Callable) -> dict[str, Any]:
+    flat = OF_METHODS[name]
+    figures = {key: array for key, array in flat.items() if "." not in key}
+    for kind in ("param", "grad", "sgd3", "adamw3"):
+        if any(key.startswith(f"{kind}.") for key in flat):
+            figures[kind] = tree(lambda key, kind=kind: flat[f"{kind}.{key}"])
+    return figures
+
+
+def ez_clip_tree(array: Callable) -> dict[str, Any]:
+    """Returns EZ-CLIP's arrays by our names; PyTorch's linear weights are [out, in]."""
+
+    def linear(tower, layers, name):
+        weight, bias = (
+            np.stack([array(f"{tower}.{layer}.{name}_{part}") for layer in range(layers)])
+            for part in ("weight", "bias")
+        )
+        return {"kernel": weight.swapaxes(1, 2), "bias": bias}
+
+    towers = {"image": ("vision", TINY.config.image_layers), "text": ("text", 4)}
+    return {"temporal_prompts": array("temporal_prompts")} | {
+        ours: {"down": linear(*theirs, "fc1"), "up": linear(*theirs, "fc2")}
+        for ours, theirs in towers.items()
+    }
 
 
 FIGURES = _load_figures()
@@ -55,6 +86,7 @@ ROWS = [
     VideoRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip"),
     VideoRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip_retrieval"),
     VideoRow("vifi_clip", vifi_clip.Settings(), "vifi_clip"),
+    VideoRow("ez_clip", ez_clip.Settings(frames=FRAMES), "ez_clip"),
     VideoRow(
         "vifi_vl_prompting",
         vifi_vl_prompting.Settings(text_prompts=5, vision_prompts=4, text_depth=3, vision_depth=2),
@@ -85,7 +117,10 @@ def task_of(row: VideoRow, settings: Any = None) -> methods.Task:
     """Returns the row's task on the six classes or the captions, with its settings or others."""
     method = method_of(row)
     names = () if method.objective == "pairs" else CLASSES
-    return methods.make_task(method, TINY, FROZEN, names, settings or row.settings)
+    content = TEXTS.get(row.method)
+    texts = text_files.from_content(content, method.texts) if method.texts else None
+    settings = settings or row.settings
+    return methods.make_task(method, TINY, FROZEN, names, settings, texts=texts)
 
 
 def prompts_of(row: VideoRow) -> methods.Prompts:
@@ -98,7 +133,8 @@ def prompts_of(row: VideoRow) -> methods.Prompts:
 def batch_of(row: VideoRow) -> dict[str, Any]:
     """Returns three videos with their classes or captions."""
     if method_of(row).objective != "pairs":
-        return {"image": VIDEOS, "label": BATCH["label"]}
+        labels = FIGURES[row.figures].get("video_labels", BATCH["label"])
+        return {"image": VIDEOS, "label": jnp.asarray(labels)}
     prompts = methods.get_encoders(row.method).text_prompts(row.settings)
     tokens = tokenize_captions(CAPTIONS, prompts).tokens
     return {"image": VIDEOS, "text": pack_captions(tokens), "label": jnp.arange(len(VIDEOS))}

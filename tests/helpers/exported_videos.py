@@ -19,6 +19,7 @@ from prompt_jax.inputs.images.preprocessing import CLIP as OWN
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import loading
 from prompt_jax.models.saved import Saved
+from prompt_jax.text import class_texts
 
 FRAMES = 3
 TEXTS = (
@@ -43,7 +44,12 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
         else:
             texts_ = json.loads(texts)
             numpy.save(folder / "similarities.npy", model.similarities(batch, texts_, tokenizer))
-        model.set_classes(json.loads(others), tokenizer)
+        given, others_ = {}, json.loads(others)
+        if hasattr(model, "given"):  # texts of its own for each class
+            part = "a {} has part {}.".format
+            own = {n: [part(n.replace("_", " "), i) for i in range(3)] for n in others_}
+            given = {"texts": own}
+        model.set_classes(others_, tokenizer, **given)
         numpy.save(folder / "others.npy", model.iterations(batch))
 """
 
@@ -79,8 +85,8 @@ def task_of(saved: Saved, names: tuple[str, ...] | None = None) -> tuple[methods
     names = names or saved.class_names or CLASSES
     index = methods.index_trained(saved.class_names, names)
     tower = methods.tower_for(method, CLIP, "videos")
-    task = methods.make_task(method, tower, FROZEN, names, settings, saved.template, index)
-    return method, task
+    made = method, tower, FROZEN, names, settings, saved.template, index
+    return method, methods.make_task(*made, texts=class_texts.stand_in(method.texts, names))
 
 
 def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any) -> Saved:
@@ -101,6 +107,7 @@ def train(name: str, task: str = "classes", inputs: Any = None, **settings: Any)
         sizes=CLIP.config,
         inputs=inputs or inputs_of(),
         trained={},
+        texts=class_texts.stand_in(method.texts, CLASSES),
     )
     if name in methods.METHODS and task == "classes":
         prompts = exported.train(name, **settings).prompts

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
+from data_pipelines import datasets
 from experiments.configs.video import protocol
 from experiments.run import experiment, sweep, training
 from experiments.setup import loading, preparation
@@ -16,6 +17,7 @@ from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import evaluate
+from prompt_jax.text import class_texts
 
 FRAMES = 3
 
@@ -157,3 +159,20 @@ def test_top_5_is_that_of_the_last_iteration():
     assert found.final == pytest.approx(100 / 7) and found.top5 == pytest.approx(500 / 7)
     assert found.confusion[:, 6].tolist() == [1] * 7
     assert evaluate_logits(logits[:3, :3], np.arange(3, dtype=np.int32), 1).top5 == 100
+
+
+@pytest.mark.slow
+def test_methods_with_a_loss_of_their_own_train_predict_and_resume(clip, tmp_path):
+    def config():
+        c = config_of(clip, "ez_clip", frames=FRAMES)
+        c.texts = str(tmp_path / "classes.json")
+        return c
+
+    names = datasets.load("emoji_clips").class_names
+    texts = class_texts.stand_in("classes", names).as_json()["texts"]
+    (tmp_path / "classes.json").write_text(json.dumps(texts))
+    found = experiment.run(config(), tmp_path / "run")
+    assert not found["config"]["data"]["mix"] and len(losses(tmp_path / "run")) == 4
+    assert found["texts"]["digest"] and experiment.run(config(), tmp_path / "run") == found
+    # The loss is not a cross-entropy over the classes, log 11 at the start.
+    assert losses(tmp_path / "run")[0] != pytest.approx(np.log(11), rel=0.05)

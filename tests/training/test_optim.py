@@ -16,6 +16,7 @@ from prompt_jax.training.optim import (
     scale_rates,
     sgd,
     vifi_schedule,
+    warmup_cosine_schedule,
 )
 
 BASE = 0.002
@@ -37,6 +38,17 @@ def run(optimizer, prompts, steps):
         updates, state = optimizer.update(gradients(step), state, prompts)
         prompts = optax.apply_updates(prompts, updates)
     return prompts
+
+
+def test_the_warmup_of_a_cosine_may_be_a_number_of_steps():
+    steps = jnp.arange(50)
+    rates = jax.vmap(warmup_cosine_schedule(2.0, 50, warmup=20))(steps)
+    cosine = 1 + np.cos(np.pi * (np.arange(50) - 20) / 30)
+    expected = np.where(np.arange(50) < 20, np.arange(50) / 10, cosine)
+    np.testing.assert_allclose(rates, expected, atol=1e-6)
+    recipe = Recipe(epochs=5, schedule="warmup_cosine", warmup_epochs=2)
+    of_epochs = jax.vmap(recipes.build_schedule(recipe, 2.0, 10))(steps)
+    np.testing.assert_allclose(of_epochs, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("momentum, weight_decay", [(0.9, 5e-4), (0.9, 0.1), (0.0, 0.1)])
