@@ -126,9 +126,7 @@ def make(kind: str, content: Mapping[str, Any], source: str = "") -> Texts:
     Raises:
         PromptError: two classes have the same key, or there is no class.
     """
-    classes: Any = {CLASSES: content, PAIRS: content.get("class_names", ())}.get(kind, {})
-    if kind == CAPTIONS:
-        classes = content["classes"]
+    classes: Any = {CLASSES: content, CAPTIONS: content.get("classes", ())}.get(kind, ())
     seen: dict[str, str] = {}
     for name in classes:
         if (one := key(name)) in seen:

@@ -17,6 +17,7 @@ from prompt_jax.methods.images import (
     kgcoop,
     maple,
     mocoop,
+    perception_clip,
     pro_mpt,
     vpt,
     zero_shot,
@@ -152,6 +153,13 @@ ROWS = [
         "biomedcoop",
         coop_tree,
         TEXTS["biomedcoop"],
+    ),
+    Row(
+        "perception_clip",
+        perception_clip.Settings(),
+        "perception_clip",
+        no_tree,
+        TEXTS["perception_clip"],
     ),
     Row(
         "mocoop",

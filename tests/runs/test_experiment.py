@@ -96,8 +96,10 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "tip_adapter_f": ({}, 2),
     "gda": ({}, 1),
     "description": ({}, 0),
+    "fudd": ({"ambiguous": 2}, 0),
+    "perception_clip": ({}, 0),
 }
-TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda", "description")
+TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda", "description", "fudd", "perception_clip")
 STEPS = 6  # two epochs of three steps
 
 
