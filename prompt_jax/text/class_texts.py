@@ -176,10 +176,7 @@ def _frozen(value: Any) -> Any:
 def stand_in(kind: str, names: Sequence[str]) -> Texts | None:
     """Returns made-up texts for any classes, for plans and measurements; None for the kind ""."""
     shown = [spaced(name) for name in names]
-    classes = {
-        name: [f"a {one} has part {part}." for part in range(3)]
-        for name, one in zip(names, shown, strict=True)
-    }
+    classes = {name: [f"part {part}" for part in range(3)] for name in names}
     contents: dict[str, Mapping[str, Any]] = {
         CLASSES: classes,
         PAIRS: {
@@ -190,9 +187,9 @@ def stand_in(kind: str, names: Sequence[str]) -> Texts | None:
             ],
         },
         FACTORS: {
-            "main": "a photo of a {}",
+            "main": "photo of {}",
             "convert_text": "object",
-            "factors": [["place", [["others", [""]], ["indoor", ["indoors", "in a room"]]]]],
+            "factors": [["place", [["others", [""]], ["indoor", ["indoors", "inside"]]]]],
         },
         CAPTIONS: {"captions": [["", f"a photo of a {one}."] for one in shown], "classes": classes},
     }
