@@ -31,7 +31,7 @@ from prompt_jax.methods import Method, Task
 from prompt_jax.methods.method import KEPT
 from prompt_jax.text import text_files
 from prompt_jax.text.class_names import Classes
-from prompt_jax.text.class_texts import Texts
+from prompt_jax.text.class_texts import KINDS, Texts
 from prompt_jax.training.sharding import Placement, find_devices
 
 Predicate = Callable[[Config], bool]
@@ -276,6 +276,12 @@ def read_texts(config: Config, method: Method) -> Texts | None:
         why = f"{config.method} reads no texts of classes"
         _refuse_changed(config, ("texts",), why)
         return None
+    if config.texts == text_files.EMBEDDED and not config.data.name.startswith("emoji_"):
+        raise PromptError(
+            f"config.texts=embedded holds texts of emoji_scenes and emoji_clips, not of "
+            f"{config.data.name}: {config.method} reads {KINDS[method.texts]}; pass a file "
+            "(docs/texts.md)"
+        )
     try:
         return text_files.read(config.texts, method.texts)
     except PromptError as error:

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from prompt_jax.errors import PromptError, escape, unknown
 from prompt_jax.storage.files import describe_invalid, read_json
 from prompt_jax.storage.schemas import STRICT
-from prompt_jax.text import class_texts, text_tables
+from prompt_jax.text import class_texts, embedded, text_tables
 from prompt_jax.text.class_texts import CAPTIONS, CLASSES, FACTORS, KINDS, PAIRS, Texts
 
 MOST_BYTES = 256 * 2**20
@@ -26,9 +26,6 @@ MOST_TEXTS = 10_000  # of a class, a pair or a value
 MOST_PAIRS = 2_000_000
 MOST_IMAGES = 5_000_000
 EMBEDDED = "embedded"
-FOLDER = pathlib.Path(__file__).parent / "embedded"
-"""Texts of the embedded data sets: a file KIND.json for each kind."""
-
 _PAIRS_END, _NAMES_END = "_prompt_pairs.json", "_class_names.json"
 _OF_FOLDER = "captions.json"  # of each class
 
@@ -120,12 +117,7 @@ def read(path: str | os.PathLike, kind: str) -> Texts:
     source = os.fspath(path)
     _check_kind(kind)
     if source == EMBEDDED:
-        embedded = FOLDER / f"{kind}.json"
-        if not embedded.is_file():
-            raise PromptError(
-                f"there are no embedded {KINDS[kind]}: pass a file by texts=… (docs/texts.md)"
-            )
-        return class_texts.make(kind, _parse(_read_json(embedded), kind, EMBEDDED), EMBEDDED)
+        return class_texts.make(kind, _parse(embedded.content(kind), kind, EMBEDDED), EMBEDDED)
     files = [source] if os.path.exists(source) else source.split(",")
     contents = [_read(pathlib.Path(file.strip()).expanduser(), kind) for file in files]
     return class_texts.make(kind, _join(contents, kind, source), source)
