@@ -1,6 +1,7 @@
 """Builds the programs of a run on shapes alone: no weights are loaded and no data is read."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -203,8 +204,8 @@ def training_batch(run: Run) -> dict[str, Any]:
 
 def feature_shape(run: Run) -> tuple[int, ...]:
     """Returns the shape of an image's or video's cached features."""
-    width = (run.task.clip.config.embed_dim,)
-    return (run.config.data.frames, *width) if run.method.input == "frames" else width
+    encode = functools.partial(methods.find_encoder(run.method), run.task.clip)
+    return jax.eval_shape(encode, run.task.frozen, array((1, *run.shape))).shape[1:]
 
 
 def packed_captions(run: Run, number: int) -> Any:
@@ -220,7 +221,7 @@ def looking(run: Run) -> Built:
     """Returns the image tower's program for features that are cached."""
     views = (len(run.method.views),) if run.method.views else ()
     images = split(run, array((run.config.eval_batch_size, *views, *run.shape)))
-    function = jax.jit(run.task.clip.encode_image)
+    function = jax.jit(functools.partial(methods.find_encoder(run.method), run.task.clip))
     frozen = everywhere(run, run.task).frozen
     held = held_bytes(run, images)
     return Built(function, (frozen, images), held, run.config.eval_batch_size)

@@ -139,6 +139,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         trainable=recipes.count_trainable(run.method, prompts, run.settings),
         shots=None,
         makes=FeatureMaker(
+            run.method,
             methods.tower_for(run.method, clip, plan.train.kind),
             frozen,
             plan.batches,

@@ -43,9 +43,16 @@ class Shots(NamedTuple):
 class FeatureMaker:
     """A compiled frozen image tower for the images of a run."""
 
-    def __init__(self, clip: CLIP, frozen: Frozen, batches: RunBatches, placement: Placement):
-        """Takes the model, its parameters, the reader of the images, and the devices."""
-        self._maker = features.FeatureMaker(clip, frozen, placement)
+    def __init__(
+        self,
+        method: Method,
+        clip: CLIP,
+        frozen: Frozen,
+        batches: RunBatches,
+        placement: Placement,
+    ):
+        """Takes method, model and its parameters, the reader of the images, and the devices."""
+        self._maker = features.FeatureMaker(method, clip, frozen, placement)
         self._frozen, self._batches = frozen, batches
 
     def of_views(self, dataset: Dataset, views: int) -> np.ndarray:

@@ -13,9 +13,7 @@ from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method
-
-OF_IMAGES = ("images", "features")
-"""Inputs of methods of images; all others are made of `Encoders`."""
+from prompt_jax.methods.method import OF_IMAGES
 
 
 @functools.cache

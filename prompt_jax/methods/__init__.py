@@ -13,6 +13,7 @@ from prompt_jax.methods.inputs import (
     check_frame_groups,
     encode_input,
     encode_views,
+    find_encoder,
     split_views,
     tower_for,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "encode_input",
     "encode_views",
     "find",
+    "find_encoder",
     "find_record",
     "get",
     "get_encoders",

@@ -49,8 +49,11 @@ MakeOptimizer = Callable[
     [optax.GradientTransformation, Any, int, int], optax.GradientTransformation
 ]
 
-KEPT = ("features", "frames")
+KEPT = ("features", "frames", "statistics")
 """Values of `Method.input` whose frozen features can be computed once and cached."""
+
+OF_IMAGES = ("images", "features", "statistics")
+"""Values of `Method.input` of methods of images; all others are made of `Encoders`."""
 
 
 @flax.struct.dataclass
@@ -194,7 +197,9 @@ class Method(NamedTuple):
         input: the type of x. "images": float[B, H, W, 3], normalized images. "features":
             float[B, d], features of the frozen image tower, not normalized; such a method never
             needs the gradient of the image tower, and can train on cached features. "frames":
-            float[B, F, d], the same for the frames of videos. "videos": float[B, F, H, W, 3].
+            float[B, F, d], the same for the frames of videos. "statistics": float[B, d + 2 L d_v],
+            features and statistics of all layers' tokens, see `inputs.split_statistics`. "videos":
+            float[B, F, H, W, 3].
         label_losses: (prompts, prepared, task, x, labels int[B]) -> terms of the loss by name,
             weighted, that need the labels, beside the cross-entropy and `Output.losses`.
         views: names of the augmentations, see `inputs.images.views.VIEWS`, that give V views of
@@ -230,7 +235,7 @@ class Method(NamedTuple):
     init: Callable[[PRNGKeyArray, Task], Prompts]
     forward: Callable[[Prompts, Any, Task, Any], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
-    input: Literal["images", "features", "frames", "videos"] = "images"
+    input: Literal["images", "features", "frames", "statistics", "videos"] = "images"
     label_losses: Callable[
         [Prompts, Any, Task, Any, Int[Array, " batch"]], Mapping[str, Float[Array, ""]]
     ] = _no_label_losses

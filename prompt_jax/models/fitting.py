@@ -316,7 +316,7 @@ def _features(
     number = len(shots.items)
     size = min(FEATURES_AT_ONCE[shots.inputs.kind], number)
     total = views * -(-number // size)
-    maker = FeatureMaker(task.clip, task.frozen, placement)
+    maker = FeatureMaker(method, task.clip, task.frozen, placement)
     rows, _ = maker.run(f"features of {views} views", shots.views(views, size), total)
     return rows.reshape(views, number, *rows.shape[1:])
 

@@ -18,10 +18,11 @@ from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import ArgumentError, BadImage, PromptError
 from prompt_jax.evaluation import programs
 from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
-from prompt_jax.evaluation.programs import OF_IMAGES, compiled
+from prompt_jax.evaluation.programs import compiled
 from prompt_jax.evaluation.retrieval import text_batches
 from prompt_jax.inputs.preparation import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
+from prompt_jax.methods.method import OF_IMAGES
 from prompt_jax.models import running, saved
 from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.storage.files import filling, is_free

@@ -1,6 +1,7 @@
 """Computes image features once, and trains on them."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from prompt_jax.clip import CLIP, Frozen
 from prompt_jax.evaluation.programs import to_host
 from prompt_jax.inputs.draws import PADDING_LABEL, steps_per_epoch
 from prompt_jax.inputs.training_batches import feature_batches
-from prompt_jax.methods import Method, Prompts, Task
+from prompt_jax.methods import Method, Prompts, Task, find_encoder
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.selection import HeldOut
 from prompt_jax.training import loop
@@ -22,9 +23,10 @@ from prompt_jax.training.sharding import Placement
 class FeatureMaker:
     """A compiled frozen image tower for batches of images."""
 
-    def __init__(self, clip: CLIP, frozen: Frozen, placement: Placement):
+    def __init__(self, method: Method, clip: CLIP, frozen: Frozen, placement: Placement):
+        """Takes the method whose input is computed, the model, its parameters and the devices."""
         self._frozen, self._placement = frozen, placement
-        self.encode = jax.jit(clip.encode_image)
+        self.encode = jax.jit(functools.partial(find_encoder(method), clip))
 
     def run(
         self, title: str, batches: Iterable[dict[str, np.ndarray]], total: int

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import video_rows
-from reference import BATCH, CLASSES, FROZEN, TINY
+from reference import BATCH, CLASSES, FROZEN, TINY, in_views
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, PRECISIONS
@@ -70,7 +70,7 @@ def trace_on_images(name, clip=TINY):
             method.Settings(),
             texts=class_texts.stand_in(method.texts, CLASSES),
         ),
-        BATCH,
+        in_views(BATCH, len(method.views)),
     )
 
 

@@ -20,6 +20,7 @@ ROWS = {
     "cocoop": ("cocoop", {}),
     "kgcoop": ("kgcoop", {}),
     "biomedcoop": ("biomedcoop", {"context_length": 5}),
+    "gopro": ("gopro", {}),
     "promptsrc": ("promptsrc", {}),
     "clip_adapter": ("clip_adapter", {}),
     "tip_adapter": ("tip_adapter", {}),

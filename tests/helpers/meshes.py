@@ -58,6 +58,8 @@ CASES: dict[str, dict[str, Any]] = {
     # Losses with means over classes.
     "kgcoop": {"method": "kgcoop", "on": "features", "meshes": BOTH},
     "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
+    # Several views of each image, and a loss among the images of a batch.
+    "gopro": {"method": "gopro", "on": "images", "meshes": BOTH},
     "a5": {"method": "a5", "on": "frames", "meshes": BOTH},
     "vilt_clip pairs": {"method": "vilt_clip", "on": "pairs", "meshes": BOTH},
     "own contexts": {
@@ -141,7 +143,8 @@ class Program:
             "videos": (FRAMES, *size, 3),
             "pairs": (FRAMES, *size, 3),
         }
-        image = rng.normal(size=(BATCH, *shapes[on])).astype(np.float32)
+        views = (len(self.method.views),) if self.method.views else ()
+        image = rng.normal(size=(BATCH, *views, *shapes[on])).astype(np.float32)
         label = rng.integers(0, self.classes, BATCH).astype(np.int32)
         if self.case.get("mixed"):
             targets = rng.dirichlet(np.ones(self.classes), BATCH).astype(np.float32)

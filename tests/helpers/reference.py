@@ -63,6 +63,14 @@ BATCH = {
 }
 
 
+def in_views(batch: dict[str, Any], number: int) -> dict[str, Any]:
+    """Returns a batch with an axis of views: the images, and what quarter turns make of them."""
+    if not number:
+        return batch
+    turned = [np.rot90(np.asarray(batch["image"]), n, (-3, -2)) for n in range(number)]
+    return {**batch, "image": jnp.stack(turned, axis=1)}
+
+
 def random_clip(dtype: str = "float32", **sizes: Any) -> tuple[CLIP, Frozen]:
     """Returns a random CLIP of 3 + 3 narrow layers; all biases and scales differ from the defaults.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from reference import CLASSES, FIGURES, FROZEN, TEXTS, TINY
+from reference import BATCH, CLASSES, FIGURES, FROZEN, TEXTS, TINY
 
 from prompt_jax import methods
 from prompt_jax.methods.images import (
@@ -13,6 +13,7 @@ from prompt_jax.methods.images import (
     cocoop,
     coop,
     description,
+    gopro,
     ivlp,
     kgcoop,
     maple,
@@ -102,14 +103,39 @@ def mocoop_tree(array):
     }
 
 
+def gopro_tree(array):
+    """Returns GOPro's arrays by our names; the meta-net, which is never used, is zero."""
+
+    def linear(name):
+        return {"kernel": array(f"{name}_weight").mT, "bias": array(f"{name}_bias")}
+
+    normalization = {"scale": array("bn_weight"), "offset": array("bn_bias")}
+    return {
+        "context": array("ctx"),
+        "style": linear("style"),
+        "content": linear("content"),
+        "mix": linear("rho"),
+        "projector": linear("proj") | normalization,
+        "meta_net": {
+            "linear1": {"kernel": jnp.zeros((32, 2)), "bias": jnp.zeros(2)},
+            "linear2": {"kernel": jnp.zeros((2, 64)), "bias": jnp.zeros(64)},
+        },
+    }
+
+
 class Row(NamedTuple):
-    """A method, settings, the expected figures, our names of its arrays, its texts of classes."""
+    """A method, settings, the expected figures, our names of its arrays, its texts of classes.
+
+    Of the arrays in `noise`, the figures of gradients and steps are rounding errors or small beside
+    them.
+    """
 
     method: str
     settings: Any
     figures: str
     tree: Callable
     texts: Any = None
+    noise: tuple[str, ...] = ()
 
 
 TINY_PRO_MPT: dict[str, Any] = {"iterations": 2, "vision_prompts": 3, "vision_depth": 2}
@@ -162,6 +188,13 @@ ROWS = [
         TEXTS["perception_clip"],
     ),
     Row(
+        "gopro",
+        gopro.Settings(),
+        "gopro",
+        gopro_tree,
+        noise=("mix.bias", "projector", "meta_net"),
+    ),
+    Row(
         "mocoop",
         mocoop.Settings(templates=TEXTS["mocoop"]["prompts"], groups=TEXTS["mocoop"]["groups"]),
         "mocoop",
@@ -181,3 +214,22 @@ def task_of(row):
     method = methods.get(row.method)
     texts = text_files.from_content(row.texts, method.texts) if method.texts else None
     return methods.make_task(method, TINY, FROZEN, CLASSES, row.settings, texts=texts)
+
+
+def batch_of(row):
+    """Returns the batch of the figures; for a method with views, these and the figures' views."""
+    views = [FIGURES[row.figures][f"view{n}"] for n in range(1, len(methods.get(row.method).views))]
+    if not views:
+        return BATCH
+    return {**BATCH, "image": jnp.stack([BATCH["image"], *views], axis=1)}
+
+
+def without_noise(row, tree):
+    """Returns a pytree without the arrays in the row's `noise`."""
+    kept = {}
+    for name, part in tree.items():
+        if name not in row.noise:
+            kept[name] = part
+            if isinstance(part, dict):
+                kept[name] = {k: x for k, x in part.items() if f"{name}.{k}" not in row.noise}
+    return kept

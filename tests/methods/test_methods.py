@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from reference import BATCH, CLASSES, FIGURES, FROZEN, largest_difference, relative_difference
-from rows import BY_FIGURES, ROWS, arrays, task_of
+from rows import BY_FIGURES, ROWS, arrays, batch_of, task_of, without_noise
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, loading
@@ -18,6 +18,7 @@ from prompt_jax.methods.images import (
     clip_adapter,
     cocoop,
     coop,
+    gopro,
     ivlp,
     kgcoop,
     maple,
@@ -56,12 +57,13 @@ def test_logits_gradients_and_three_sgd_steps_equal_the_published_code(row):
     state = optimizer.init(prompts)
     run = jax.jit(jax.value_and_grad(functools.partial(loss, method), has_aux=True))
     for step in range(3 if prompts else 1):
-        (value, output), gradients = run(prompts, task, BATCH)
+        (value, output), gradients = run(prompts, task, batch_of(row))
         if step == 0:
             assert abs(float(value) - expected["loss"]) <= 5e-5
             assert largest_difference(output.logits, expected_logits(expected)) <= 1e-4
             if prompts:
-                assert relative_difference(gradients, arrays(row, "grad")) <= 1e-4
+                found = without_noise(row, gradients)
+                assert relative_difference(found, without_noise(row, arrays(row, "grad"))) <= 1e-4
         if prompts:
             # CoOp's steps are so large that float32 noise is visible in the third loss.
             assert float(value) == pytest.approx(expected["sgd_losses"][step], rel=3e-4)
@@ -70,6 +72,7 @@ def test_logits_gradients_and_three_sgd_steps_equal_the_published_code(row):
     if prompts:
         moved = jax.tree.map(jnp.subtract, prompts, start)
         expected_move = jax.tree.map(jnp.subtract, arrays(row, "sgd3"), start)
+        moved, expected_move = without_noise(row, moved), without_noise(row, expected_move)
         assert relative_difference(moved, expected_move) <= 1e-4
 
 
@@ -107,6 +110,7 @@ def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
         ("kgcoop", kgcoop.Settings(), 4 * 512),
         ("biomedcoop", biomedcoop.Settings(), 2048),  # published: 3,072, of a wider text tower
         ("clip_adapter", clip_adapter.Settings(), 2 * 512 * 128),
+        ("gopro", gopro.Settings(), 9_748_525),  # published
         ("mocoop", mocoop.Settings(), 18_950),  # as published for EuroSAT
         ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
         ("pro_mpt", pro_mpt.Settings(vision_depth=3), pro_mpt_parameters(depth=3)),

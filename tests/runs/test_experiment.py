@@ -98,6 +98,7 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "description": ({}, 0),
     "fudd": ({"ambiguous": 2}, 0),
     "perception_clip": ({}, 0),
+    "gopro": ({}, 0),
 }
 TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda", "description", "fudd", "perception_clip")
 STEPS = 6  # two epochs of three steps
