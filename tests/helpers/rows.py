@@ -196,7 +196,9 @@ ROWS = [
     ),
     Row(
         "mocoop",
-        mocoop.Settings(templates=TEXTS["mocoop"]["prompts"], groups=TEXTS["mocoop"]["groups"]),
+        mocoop.Settings(
+            templates=tuple(TEXTS["mocoop"]["prompts"]), groups=tuple(TEXTS["mocoop"]["groups"])
+        ),
         "mocoop",
         mocoop_tree,
     ),
