@@ -8,6 +8,7 @@ from typing import Any, Literal
 from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.method import Method
 from prompt_jax.methods.recipe import Recipe
+from prompt_jax.text.class_texts import CAPTIONS, CLASSES, PAIRS
 
 NAME_ALONE = "{}."
 """The text of a class after a learned context."""
@@ -37,18 +38,15 @@ DEEPER = "Prompts of deeper layers are left out: they are not word embeddings."
 SEES_AT_TEST = MappingProxyType(
     {
         "one image": "the image alone",
-        "one image, texts of new classes": "the image; and classes that were not trained on need "
-        "texts of their own beside the name",
-        "a batch": "all images that are tested together: beside other images, a prediction can "
-        "differ",
-        "a batch, texts of new classes": "both of these",
-        "a stream": "the test images before it, without labels: their order matters",
         "one video": "the video alone",
-        "one video, texts of new classes": "the video; and classes that were not trained on need "
-        "texts of their own beside the name",
+        "a batch": "all images that are tested together: beside others, a prediction can differ",
+        "a stream": "the test images before it, without labels: their order matters",
     }
 )
 """What a prediction may depend on, by the value of `Record.sees_at_test`. None sees test labels."""
+
+NEEDS_TEXTS = "texts of new classes"
+"""Of methods that read texts of a class beside its name also where it was not trained on."""
 
 SEES_IN_TRAINING = MappingProxyType(
     {
@@ -133,8 +131,8 @@ class Record:
         tunes: the place of the trainable parameters: the "text", the "images", "both", after
             frozen "features", or the backbone's "weights".
         published: figures of papers.
-        sees_at_test: what a prediction depends on, a key of `SEES_AT_TEST`; "": one image or one
-            video, by the kind of the method.
+        sees_at_test: the test inputs that a prediction depends on, a key of `SEES_AT_TEST`; "": one
+            image or one video, by the kind of the method. Texts are added by `at_test`.
         sees_in_training: what training reads, a key of `SEES_IN_TRAINING`.
         export: its module in `export.torch_parts`, if that has another name.
         large: whether its arrays can be as large as a tower of CLIP, which permits larger files.
@@ -164,14 +162,24 @@ class Record:
         return "videos" if isinstance(self.method, Encoders) else "images"
 
     def at_test(self, kind: str = "") -> str:
-        """Returns what a prediction depends on, a key of `SEES_AT_TEST`.
+        """Returns what a prediction depends on: `sees_at_test`, and `NEEDS_TEXTS` if it does.
 
         Args:
             kind: of the data, "images" or "videos", of which an image method averages the frames;
                 by default that of the method.
         """
         one = f"one {(kind or self.kind).removesuffix('s')}"
-        return self.sees_at_test.replace("one image", one) or one
+        seen = self.sees_at_test.replace("one image", one) or one
+        return f"{seen}, {NEEDS_TEXTS}" if self._reads_new_texts() else seen
+
+    def _reads_new_texts(self) -> bool:
+        method = self.method
+        if method.texts not in (CLASSES, PAIRS, CAPTIONS):
+            return False
+        if isinstance(method, Encoders):
+            return True
+        own_only = method.own_classes_only(method.Settings())
+        return not (method.texts_in_training_only or own_only)
 
     @property
     def own_protocol(self) -> str:

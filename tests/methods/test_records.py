@@ -13,7 +13,7 @@ from experiments.figures.papers import published
 from prompt_jax import methods
 from prompt_jax.export import source
 from prompt_jax.methods import images
-from prompt_jax.methods.record import SEES_AT_TEST, SEES_IN_TRAINING
+from prompt_jax.methods.record import NEEDS_TEXTS, SEES_AT_TEST, SEES_IN_TRAINING
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "docs"))
@@ -28,7 +28,8 @@ def test_a_record_matches_its_method(record):
     for protocol in record.recipes:
         config = recipes.get_config(record.name, protocol, record.kind)
         assert record.method.Settings(**config.settings.to_dict())
-    assert record.at_test() in SEES_AT_TEST
+    assert record.sees_at_test in ("", *SEES_AT_TEST)
+    assert record.at_test().removesuffix(f", {NEEDS_TEXTS}") in SEES_AT_TEST
     assert record.sees_in_training in SEES_IN_TRAINING
     assert not record.export or record.export in source.methods()
     for row in record.published:
@@ -71,9 +72,17 @@ def test_a_table_has_a_row_for_each_input_at_test(monkeypatch):
 def test_an_image_method_sees_one_video_where_it_averages_frames():
     coop = methods.RECORDS["images"]["coop"]
     assert [coop.at_test(), coop.at_test("videos")] == ["one image", "one video"]
-    with_texts = dataclasses.replace(coop, sees_at_test="one image, texts of new classes")
-    assert with_texts.at_test("videos") == "one video, texts of new classes"
     assert dataclasses.replace(coop, sees_at_test="a batch").at_test("videos") == "a batch"
+
+
+def test_methods_that_need_texts_of_new_classes_say_so():
+    images = methods.RECORDS["images"]
+    assert images["description"].at_test() == "one image, texts of new classes"
+    assert images["description"].at_test("videos") == "one video, texts of new classes"
+    assert images["fudd"].at_test() == "one image, texts of new classes"
+    assert methods.RECORDS["videos"]["ez_clip"].at_test() == "one video, texts of new classes"
+    # Its sentences only enter the loss; factors are of the data set, not of a class.
+    assert images["biomedcoop"].at_test() == images["perception_clip"].at_test() == "one image"
 
 
 def test_methods_that_train_nothing_say_so():

@@ -162,7 +162,6 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe()},  # nothing trains
     "features",
-    sees_at_test="one image, texts of new classes",
     sees_in_training="nothing",
     texts=dataset_text,
 )

@@ -182,4 +182,5 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe()},  # nothing trains
     "features",
+    sees_in_training="nothing",
 )

@@ -157,4 +157,5 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe()},  # nothing trains
     "features",
+    sees_in_training="nothing",
 )
