@@ -13,18 +13,19 @@ from typing import Any
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
 from prompt_jax import methods
-from prompt_jax.clip import Frozen, tokenizer
+from prompt_jax.clip import CLIP, Frozen, tokenizer
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.clip.checkpoints import layouts, preprocessing_files
 from prompt_jax.clip.layers import unstack_layers
 from prompt_jax.clip.saving import save_hugging_face
 from prompt_jax.errors import PromptError, escape, shorten
 from prompt_jax.export import source
-from prompt_jax.methods.record import NAME_ALONE
+from prompt_jax.methods.record import NAME_ALONE, no_arrays
 from prompt_jax.models import loading
 from prompt_jax.models import saved as trained
 from prompt_jax.models.model import Model
@@ -159,6 +160,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     """
     check_arrays(model)
     arrays = flax.traverse_util.flatten_dict(model.prompts, sep=".")
+    arrays |= arrays_of_classes(model, frozen)
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     prompts = safetensors.numpy.save(arrays)
     described = describe(model, frozen) | {"sha256": hashlib.sha256(prompts).hexdigest()}
@@ -175,6 +177,18 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
         written = clip_loading.load(folder / CLIP_FOLDER)
         if clip_loading.fingerprint(*written) != model.backbone_hash:
             raise OSError(errno.EIO, "the content read back differs", CLIP_FOLDER)
+
+
+def arrays_of_classes(model: Saved, frozen: Frozen) -> dict[str, Any]:
+    """Returns the arrays of `Record.exported`, by name."""
+    record = _find_record(model)
+    if record is None or record.exported is no_arrays:
+        return {}
+    method, settings = loading.method_of(model)
+    clip = methods.tower_for(method, CLIP(model.sizes, jnp.dtype("float32")), model.kind)
+    frozen = jax.tree.map(jnp.asarray, frozen)
+    made = method, clip, frozen, model.class_names, settings, model.template
+    return dict(record.exported(methods.make_task(*made, texts=model.texts)))
 
 
 def code_of(model: Saved) -> str:

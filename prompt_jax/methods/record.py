@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from prompt_jax.methods.encoders import Encoders
-from prompt_jax.methods.method import Method
+from prompt_jax.methods.method import Method, Task
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.text.class_texts import CAPTIONS, CLASSES, PAIRS
 
@@ -115,6 +115,12 @@ def dataset_text(settings: Any, template: str) -> tuple[str, ...]:
     return (template,)
 
 
+def no_arrays(task: Task) -> dict[str, Any]:
+    """Returns no arrays, for `Record.exported`."""
+    del task
+    return {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """A method's functions, recipes and published figures.
@@ -139,6 +145,8 @@ class Record:
         context: a report's note on the context, beside the words nearest to it.
         texts: (settings, the data set's template) -> the texts of a class that an image method
             encodes, "{}" for the name.
+        exported: task -> arrays by name that the PyTorch code needs beside the prompts; for methods
+            whose texts of classes are not templates.
     """
 
     name: str
@@ -155,6 +163,7 @@ class Record:
     large: bool = False
     context: str = ""
     texts: Callable[[Any, str], tuple[str, ...]] = name_alone
+    exported: Callable[[Task], Mapping[str, Any]] = no_arrays
 
     @property
     def kind(self) -> Literal["images", "videos"]:

@@ -66,9 +66,18 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
     with torch.no_grad():
         numpy.save(folder / "trained.npy", model.iterations(batch))
         assert torch.equal(model(batch[:3]), model.iterations(batch[:3])[-1])
-        if not model.settings.get("class_specific"):
+        if model.new_classes and not model.settings.get("class_specific"):
             model.set_classes(json.loads(others), load_tokenizer())
             numpy.save(folder / "others.npy", model.iterations(batch))
+    if not model.new_classes:
+        model.set_classes(model.names[:0:-1])
+        assert model(batch[:3]).shape == (3, len(model.names))
+        try:
+            model.set_classes(json.loads(others), load_tokenizer())
+        except ValueError as error:
+            assert "no text features of class" in str(error)
+        else:
+            raise SystemExit(f"{folder} takes classes without texts")
 """
 
 
@@ -132,6 +141,7 @@ def _saved(name, settings, prompts):
         inputs=Inputs.of(CLIP.config.image_size),
         trained={},
         prompts=prompts,
+        texts=class_texts.stand_in(methods.get(name).texts, CLASSES),
     )
 
 

@@ -54,6 +54,7 @@ class Classifier(nn.Module):
     `forward` compares them with the image features of `encode`.
     """
 
+    new_classes = True  # whether it takes classes that it was not exported with
     trained: Tensor
     classes: Tensor
 

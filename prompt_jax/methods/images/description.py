@@ -151,6 +151,14 @@ def forward(
     return Output(logits[None])
 
 
+def export(task: Task) -> dict[str, Array]:
+    """Returns the features for the PyTorch code, and for "max" the class of each."""
+    found = task.constants
+    if found.owner is None:
+        return {"classes": found.features}
+    return {"features": found.features, "owner": found.owner.astype(jnp.float32)}
+
+
 METHOD = Method(Settings, no_prompts, forward, input="features", constants=constants, texts=CLASSES)
 
 RECORD = Record(
@@ -164,4 +172,5 @@ RECORD = Record(
     "features",
     sees_in_training="nothing",
     texts=dataset_text,
+    exported=export,
 )

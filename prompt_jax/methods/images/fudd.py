@@ -171,6 +171,13 @@ def forward(
     return Output(jax.vmap(lambda row, at, new: row.at[at].set(new))(rest, chosen, logits)[None])
 
 
+def export(task: Task) -> dict[str, Array]:
+    """Returns the text features for the PyTorch code, and the slots as numbers."""
+    found = task.constants
+    arrays = {name: array for name, array in found._asdict().items() if array is not None}
+    return {name: array.astype(jnp.float32) for name, array in arrays.items()}
+
+
 METHOD = Method(Settings, no_prompts, forward, input="features", constants=constants, texts=PAIRS)
 
 RECORD = Record(
@@ -183,4 +190,6 @@ RECORD = Record(
     {"base_to_novel": Recipe()},  # nothing trains
     "features",
     sees_in_training="nothing",
+    exported=export,
+    sees_at_test="one image, texts of new classes",
 )

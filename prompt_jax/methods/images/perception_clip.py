@@ -146,6 +146,12 @@ def forward(
     return Output(logits[None])
 
 
+def export(task: Task) -> dict[str, Array]:
+    """Returns the features for the PyTorch code."""
+    found = task.constants
+    return {"classes": found.classes} | ({} if found.values is None else {"values": found.values})
+
+
 METHOD = Method(Settings, no_prompts, forward, input="features", constants=constants, texts=FACTORS)
 
 RECORD = Record(
@@ -158,4 +164,5 @@ RECORD = Record(
     {"base_to_novel": Recipe()},  # nothing trains
     "features",
     sees_in_training="nothing",
+    exported=export,
 )
