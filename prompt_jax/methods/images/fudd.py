@@ -191,5 +191,4 @@ RECORD = Record(
     "features",
     sees_in_training="nothing",
     exported=export,
-    sees_at_test="one image, texts of new classes",
 )
