@@ -172,7 +172,10 @@ def predict_all(
     done, ahead = 0, iter(found)
     with shown if total > batch_size else progress.silence() as advance:
         # A short first part shows results early, and invalid classes fail early.
-        for number in itertools.chain([batch_size], itertools.repeat(AT_ONCE)):
+        parts: Iterator[int] = itertools.chain([batch_size], itertools.repeat(AT_ONCE))
+        if model.method.block:  # images that predictions depend on stay together
+            parts = itertools.repeat(model.method.block)
+        for number in parts:
             part = list(itertools.islice(ahead, number))
             if not part:
                 return

@@ -120,8 +120,12 @@ def describe(
         labels = np.arange(max(1, config.data.shots) * classes) % classes
         width = (clip.config.embed_dim,)
         features = jax.ShapeDtypeStruct((config.cached_views, len(labels), *width), jnp.float32)
+        captions = features.update(shape=features.shape[1:])
+        more = (captions,) if method.adaptation.captions else ()
         make = method.adaptation.make
-        prompts = jax.eval_shape(lambda p, t, f: make(p, t, f, labels), prompts, task, features)
+        prompts = jax.eval_shape(
+            lambda p, t, f, *more: make(p, t, f, labels, *more), prompts, task, features, *more
+        )
     shapes = batches.train_inputs.shape, batches.inputs.shape
     return Run(config, classes, placement, method, settings, task, prompts, *shapes)
 

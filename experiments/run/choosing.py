@@ -1,5 +1,6 @@
 """Chooses settings of a run on held-out training or validation images."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -38,20 +39,24 @@ def _hold_out(run: Prepared, prompts: methods.Prompts) -> list[selection.HeldOut
         held_out.append(selection.HeldOut(prompts, features[None], labels))
     if run.shots and run.shots.features is not None:
         held_out += selection.hold_out_shots(
-            lambda features, labels: fit_part(run, features, labels),
+            functools.partial(fit_part, run),
             run.shots.features,
             run.shots.labels,
+            *run.shots.captions,
         )
     return held_out
 
 
-def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods.Prompts:
+def fit_part(
+    run: Prepared, features: np.ndarray, labels: np.ndarray, *captions: np.ndarray
+) -> methods.Prompts:
     """Returns prompts computed from and trained on a part of the shots, as the run does on all.
 
     Args:
         run: the run.
         features: float32[V, m, d], V views of m shots.
         labels: int32[m].
+        captions: see `training.features.encode_captions`.
     """
     return kept.fit_features(
         run.method,
@@ -59,8 +64,9 @@ def fit_part(run: Prepared, features: np.ndarray, labels: np.ndarray) -> methods
         run.config.recipe,
         features,
         labels,
-        run.config.seed,
-        run.placement,
-        loop.Options(training.rate(run.config), title=""),
+        *captions,
+        seed=run.config.seed,
+        placement=run.placement,
+        options=loop.Options(training.rate(run.config), title=""),
         place=run.placement.replicate,  # the number of devices need not divide a fold
     )

@@ -154,7 +154,8 @@ def with_shots(run: Prepared) -> Prepared:
         shots = make_shots(run.config, run.plan, run.method, run.task, run.makes, run.placement)
     prompts, trainable = run.prompts, run.trainable
     if run.method.adaptation and shots.features is not None:
-        prompts = run.method.adaptation.make(prompts, run.task, shots.features, shots.labels)
+        given = shots.features, shots.labels, *shots.captions
+        prompts = run.method.adaptation.make(prompts, run.task, *given)
         trainable = recipes.count_trainable(run.method, prompts, run.task.settings)
     return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
 

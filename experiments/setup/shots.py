@@ -30,6 +30,7 @@ class Shots(NamedTuple):
         features: cached features of the training images' views, float32[V, n, d], or of the
             frames of videos, float32[V, n, F, d]; None if they are not cached.
         labels: int32[n], labels of the training images.
+        captions: see `training.features.encode_captions`.
         described: describes how image features are cached; "" if each step runs the image tower.
     """
 
@@ -38,6 +39,7 @@ class Shots(NamedTuple):
     features: np.ndarray | None
     labels: np.ndarray
     described: str
+    captions: tuple[np.ndarray, ...] = ()
 
 
 class FeatureMaker:
@@ -143,10 +145,12 @@ def make_shots(
         return Shots(pairs, steps, None, labels, "")
     if not views:
         return Shots(making.train(dataset), steps, None, labels, "")
+    images = [example.image for example in dataset.train]
+    captions = features.encode_captions(method, task, lambda: images)
     rows = makes.of_views(dataset, views)
     kept = "video's frames" if method.input == "frames" else "image"
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
-    return Shots(making.features(rows, labels), steps, rows, labels, described)
+    return Shots(making.features(rows, labels), steps, rows, labels, described, captions)
 
 
 def tokenize(

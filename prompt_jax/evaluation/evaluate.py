@@ -1,6 +1,6 @@
 """Evaluates methods on batches of images, after each of their iterations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.errors import PromptError
+from prompt_jax.evaluation import blocks
 from prompt_jax.evaluation.programs import compiled, to_host
+from prompt_jax.inputs.draws import PADDING_LABEL
 from prompt_jax.mesh import replicate
 from prompt_jax.methods import Method, Prompts, Task, encode_input
 from prompt_jax.methods.method import KEPT
@@ -97,6 +99,7 @@ class Evaluator:
             run(p, task) for run, p, task in zip(self._prepare, prompts, tasks, strict=True)
         ]
         sums = [_Sums(len(task.trained)) for task in tasks]
+        kept_back = {i: _Rows() for i, method in enumerate(self._methods) if method.block}
         for batch in batches:
             images, labels = batch["image"], batch["label"]
             if len(labels) % self._views:
@@ -109,9 +112,39 @@ class Evaluator:
             }
             for i, method in enumerate(self._methods):
                 seen = kept.get(method.input, images)
+                if i in kept_back:
+                    kept_back[i].add(seen, labels)
+                    continue
                 results = self._score[i](prompts[i], prepared[i], tasks[i], seen, labels)
                 sums[i].add(to_host(labels)[:: self._views], *map(to_host, results))
+        for i, rows in kept_back.items():
+            for block, known in rows.in_blocks(self._methods[i].block, self._views):
+                results = self._score[i](prompts[i], prepared[i], tasks[i], block, known)
+                sums[i].add(known[:: self._views], *map(to_host, results))
         return [each.accuracy() for each in sums]
+
+
+class _Rows:
+    """The features and labels of all test images, for predictions that depend on each other."""
+
+    def __init__(self) -> None:
+        self._seen: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+
+    def add(self, seen: jax.Array, labels: jax.Array) -> None:
+        """Adds a batch, without its padding."""
+        real = to_host(labels) >= 0
+        self._seen.append(to_host(seen)[real])
+        self._labels.append(to_host(labels)[real])
+
+    def in_blocks(self, most: int, views: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields features and labels of blocks; the labels of copies that fill one up are -1."""
+        if not self._labels:
+            return
+        seen, labels = np.concatenate(self._seen), np.concatenate(self._labels)
+        for rows in blocks.split(len(labels), most, views):
+            new = np.arange(len(rows)) < len(np.unique(rows))
+            yield seen[rows], np.where(new, labels[rows], PADDING_LABEL)
 
 
 class _Sums:

@@ -37,6 +37,16 @@ def to_host(array: Any) -> np.ndarray:
 
 
 @functools.cache
+def features(method: Method) -> Callable[..., jax.Array]:
+    """Returns (task, images) -> the input of `forward`, for methods on frozen features."""
+
+    def run(task, images):
+        return replicate(task.clip.mesh, methods.encode_input(method, task, images))
+
+    return jax.jit(run)
+
+
+@functools.cache
 def logits(method: Method) -> Callable[..., jax.Array]:
     """Returns (prompts, prepared, task, images) -> float32[B, iterations, K]: `Method.forward`."""
 

@@ -174,14 +174,17 @@ class Adaptation(NamedTuple):
 
     Attributes:
         make: (prompts, task, features float[V, n, d], labels int[n]) -> prompts computed from V
-            views of all n training images, before training.
+            views of all n training images, before training. If `captions`, it also takes float[n,
+            d], the normalized features of the images' captions.
         choose: (prompts, task, list of `selection.HeldOut`) -> prompts with the settings that are
             best on these images, after training, and the `selection.Choice`, None if all settings
             are given. The list may be empty.
+        captions: whether `make` reads captions; `Method.texts` is then "captions".
     """
 
-    make: Callable[[Prompts, Task, Array | np.ndarray, Array | np.ndarray], Prompts]
+    make: Callable[..., Prompts]
     choose: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]]
+    captions: bool = False
 
 
 class Method(NamedTuple):
@@ -221,6 +224,8 @@ class Method(NamedTuple):
         context_slots: settings -> how many slots of the text tower lie between SOS and the tokens
             of `Task.names`; longer names are rejected before they are encoded. Without it, names
             are padded to the longest name only, and rejected when they are encoded.
+        block: if a prediction depends on other test images: the most images of which `forward`
+            takes the features at once, as many as there are; 0 if it depends on the image alone.
         copies_weights: whether `init` copies weights of the backbone, which then must be float32.
         texts: the kind of texts of classes that it reads in `Task.texts`, one of
             `class_texts.KINDS`; "" for none.
@@ -248,6 +253,7 @@ class Method(NamedTuple):
     adaptation: Adaptation | None = None
     own_classes_only: Callable[[Any], bool] = _never
     context_slots: Callable[[Any], int] = _no_slots
+    block: int = 0
     copies_weights: bool = False
     texts: str = ""
     texts_in_training_only: bool = False

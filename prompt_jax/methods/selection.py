@@ -41,7 +41,7 @@ def check_shots(prompts: Prompts, settings: Any, classes: int) -> None:
             settings, or the norm of a feature is not 1.
     """
     check_cache(prompts, settings, classes)
-    for name in ("features", "keys"):
+    for name in ("features", "keys", "captions"):
         if name in prompts and (far := _farthest(prompts[name])) > UNEVEN:
             raise PromptError(
                 f"prompts.{name}: the norm of a feature differs from 1 by {far:.2g}; features must "
@@ -56,14 +56,13 @@ def check_cache(prompts: Prompts, settings: Any, classes: int) -> None:
         raise PromptError(
             f"prompts.labels: {min(wrong):g} is not a label; labels are 0 to {classes - 1}"
         )
-    for name in ("alpha", "beta"):
+    for name in ("alpha", "beta", "gamma", "delta"):
         if name not in prompts:
             continue
         value, given = float(prompts[name]), getattr(settings, name)
-        if not 0 <= value <= MOST_SETTING:
-            raise PromptError(
-                f"prompts.{name}: {value:g} must be at least 0, and at most {MOST_SETTING:,}"
-            )
+        most = 1 if name == "delta" else MOST_SETTING
+        if not 0 <= value <= most:
+            raise PromptError(f"prompts.{name}: {value:g} must be at least 0, and at most {most:,}")
         if given != CHOOSE and value != float(np.float32(given)):
             raise PromptError(
                 f"prompts.{name}: {value:g}, but settings.{name} is {given:g}; both must be equal, "
@@ -179,16 +178,18 @@ def assign_folds(labels: Int[np.ndarray, " shots"]) -> Int[np.ndarray, " shots"]
 
 
 def hold_out_shots(
-    fit: Callable[[np.ndarray, np.ndarray], Prompts],
+    fit: Callable[..., Prompts],
     features: Float[Array | np.ndarray, "views shots dim"],
     labels: Int[Array | np.ndarray, " shots"],
+    *more: np.ndarray,
 ) -> list[HeldOut]:
     """Splits the shots into folds, each with prompts computed from the other folds.
 
     Args:
-        fit: (features float[V, m, d], labels int[m]) -> prompts, including all training.
+        fit: (features float[V, m, d], labels int[m], *more) -> prompts, including all training.
         features: an image's views are held out together.
         labels: one per shot.
+        more: further arrays with a row per shot.
 
     Returns:
         The folds; empty if no class has two shots.
@@ -198,7 +199,7 @@ def hold_out_shots(
     held = []
     for fold in range(folds.max(initial=-1) + 1):
         out = folds == fold
-        prompts = fit(features[:, ~out], labels[~out])
+        prompts = fit(features[:, ~out], labels[~out], *(rows[~out] for rows in more))
         held.append(HeldOut(prompts, features[:VIEWS, out], labels[out], "shots"))
     return held
 

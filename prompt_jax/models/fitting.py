@@ -32,7 +32,7 @@ from prompt_jax.text.class_names import describe_meaningless
 from prompt_jax.text.class_texts import Texts
 from prompt_jax.text.labels import number_labels
 from prompt_jax.training import compile_times, loop, recipes
-from prompt_jax.training.features import FeatureMaker, choose, fit_features
+from prompt_jax.training.features import FeatureMaker, choose, encode_captions, fit_features
 from prompt_jax.training.saving import Saving
 from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
@@ -214,6 +214,11 @@ class _Shots:
     augmentation: Augmentation
     seed: int
 
+    def paths(self) -> list[str]:
+        """Returns the path of each image, "" if it has none."""
+        kinds = preparation.PATHS
+        return [os.fspath(item) if isinstance(item, kinds) else "" for item in self.items]
+
     def batches(self, batch_size: int) -> Batches:
         """Returns endless training batches, with the same draws as the loaders of experiments."""
         number = len(self.items)
@@ -302,10 +307,12 @@ def _train(
     fit_part = functools.partial(
         fit_features, method, task, recipe, seed=shots.seed, placement=placement
     )
-    prompts = fit_part(features, shots.labels, options=options)
+    captions = encode_captions(method, task, shots.paths)
+    prompts = fit_part(features, shots.labels, *captions, options=options)
     quiet = loop.Options(rate, title="")
     folds = functools.partial(fit_part, options=quiet, place=placement.replicate)
-    held_out = functools.partial(selection.hold_out_shots, folds, features, shots.labels)
+    shots_of = features, shots.labels, *captions
+    held_out = functools.partial(selection.hold_out_shots, folds, *shots_of)
     return choose(name, method, prompts, task, held_out)[0]
 
 

@@ -199,7 +199,8 @@ class Model:
             images: one or several, see `inputs.preparation`.
             classes: class names to choose from; None: those of the training.
             top_k: classes per `Prediction`.
-            batch_size: images per step, at most.
+            batch_size: images per step, at most. It does not change which images a prediction of a
+                method with `Method.block` depends on: all of the call, or of blocks of so many.
             on_error: called with the error of each file that cannot be read, whose prediction has
                 no classes, logits NaN and label -1; None raises the error.
             quiet: hides the progress bar.
@@ -221,7 +222,7 @@ class Model:
         if len(names) == 1:
             program = programs.logits_and_cosine(self.name, self.method)
         run = functools.partial(program, self.prompts, prepared, task)
-        logits, errors = self._run(items, run, batch_size, on_error, quiet)
+        logits, errors = self._run(items, run, batch_size, on_error, quiet, task)
         sources = tuple(
             os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
             for number, item in enumerate(items)
@@ -330,11 +331,15 @@ class Model:
             self._tasks[None] = (task, None)
         return self._tasks[None]
 
-    def _run(self, items, program, batch_size, on_error=None, quiet=False):
-        """Runs a program in batches; see `running.run`."""
+    def _run(self, items, program, batch_size, on_error=None, quiet=False, task=None):
+        """Runs a program in batches, or that of a task in the method's blocks; see `running`."""
         _check_number("batch_size", batch_size)
         title = "" if quiet or len(items) < MANY else f"{self.name} on {self.inputs.kind}s"
-        return running.run(program, items, self.inputs, batch_size, title, on_error)
+        how = self.inputs, batch_size, title, on_error
+        if task is None or not (block := self.method.block):
+            return running.run(program, items, *how)
+        encode = functools.partial(programs.features(self.method), task)
+        return running.run_on_features(program, encode, block, items, *how)
 
 
 def _check_number(field, value):

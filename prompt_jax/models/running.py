@@ -1,4 +1,8 @@
-"""Runs a program on images or videos in batches, while the next ones are read."""
+"""Runs a program on images or videos in batches, while the next ones are read.
+
+Of methods whose predictions depend on the other images, the features are computed in batches, and
+the predictions from all of them.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +13,7 @@ import numpy as np
 
 from prompt_jax.cli import progress
 from prompt_jax.errors import BadImage
+from prompt_jax.evaluation import blocks
 from prompt_jax.inputs.batching import in_batches, sizes_for
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.training.sharding import Placement
@@ -57,6 +62,32 @@ def run(
         if waiting is not None:
             _put(out, *waiting)
     assert out is not None
+    return out, errors
+
+
+def run_on_features(
+    program: Callable[[jax.Array], jax.Array],
+    encode: Callable[[jax.Array], jax.Array],
+    most: int,
+    items: Sequence[Any],
+    *rest: Any,
+) -> tuple[np.ndarray, dict[int, BadImage]]:
+    """Returns the same as `run` for a program whose outputs depend on the other items.
+
+    Args:
+        program: the function of a block of features, those of all items if there are not more than
+            `most`.
+        encode: the function from a batch to its features.
+        most: items of a block, at most.
+        items, rest: see `run`, to which they are passed.
+    """
+    features, errors = run(encode, items, *rest)
+    right = np.array([number for number in range(len(items)) if number not in errors], int)
+    blank = jax.ShapeDtypeStruct((1, *features.shape[1:]), jnp.float32)
+    out = np.full((len(items), *jax.eval_shape(program, blank).shape[1:]), np.nan, np.float32)
+    for rows in blocks.split(len(right), most):
+        places = right[np.unique(rows)]
+        out[places] = np.asarray(program(jnp.asarray(features[right[rows]])))[: len(places)]
     return out, errors
 
 

@@ -179,7 +179,8 @@ def _made(declared: Shapes, model: Any) -> Shapes:
     def of_shots(number: int) -> dict[str, Any]:
         features = jax.ShapeDtypeStruct((1, number, model.sizes.embed_dim), jnp.float32)
         labels = jax.ShapeDtypeStruct((number,), jnp.int32)
-        return flatten(_trace(model, adaptation.make, prompts, task, features, labels))
+        more = (features.update(shape=features.shape[1:]),) if adaptation.captions else ()
+        return flatten(_trace(model, adaptation.make, prompts, task, features, labels, *more))
 
     try:
         one, two = of_shots(1), of_shots(2)

@@ -16,6 +16,8 @@ from prompt_jax.inputs.training_batches import feature_batches
 from prompt_jax.methods import Method, Prompts, Task, find_encoder
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.selection import HeldOut
+from prompt_jax.text import image_captions
+from prompt_jax.text_features import encode_each
 from prompt_jax.training import loop
 from prompt_jax.training.sharding import Placement
 
@@ -51,12 +53,35 @@ class FeatureMaker:
         return np.concatenate(features)[real], kept[real]
 
 
+def encode_captions(
+    method: Method, task: Task, images: Callable[[], Sequence[str]]
+) -> tuple[np.ndarray, ...]:
+    """Returns the captions' features that `Adaptation.make` takes after the labels, if any.
+
+    Args:
+        method, task: the method, and its task with the captions.
+        images: returns the path of each training image, "" if it has none.
+
+    Returns:
+        (float32[n, d],), normalized; () for a method that reads no captions.
+
+    Raises:
+        PromptError: an image has no caption, or a caption is too long.
+    """
+    if method.adaptation is None or not method.adaptation.captions:
+        return ()
+    assert task.texts is not None
+    captions = image_captions.find(task.texts, images())
+    return (np.asarray(encode_each(task.clip, task.frozen, captions, "captions")),)
+
+
 def fit_features(
     method: Method,
     task: Task,
     recipe: Recipe,
     features: np.ndarray,
     labels: np.ndarray,
+    *captions: np.ndarray,
     seed: int,
     placement: Placement,
     options: loop.Options,
@@ -69,12 +94,13 @@ def fit_features(
         recipe: see `loop.fit`.
         features: float32[V, m, …], V views of m images.
         labels: int32[m].
+        captions: see `encode_captions`.
         seed: seed of the initial prompts and the order of batches.
         placement, options, place: see `loop.fit`.
     """
     prompts = loop.init_prompts(method, task, seed)
     if method.adaptation:
-        prompts = method.adaptation.make(prompts, task, features, labels)
+        prompts = method.adaptation.make(prompts, task, features, labels, *captions)
     batches = feature_batches(features, labels, recipe.batch_size, seed)
     steps = steps_per_epoch(len(labels), recipe.batch_size)
     with contextlib.closing(batches):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import CLASSES
+from reference import CLASSES, adapt
 from tiny import CONFIG
 
 from prompt_jax import methods
@@ -66,7 +66,7 @@ def run_both(method: methods.Method, kind: str, settings: Any, texts=None) -> tu
             if method.adaptation:
                 shots = rng.normal(size=(1, 8, DIM)).astype(np.float32)
                 labels = np.arange(8) % len(CLASSES)
-                prompts = method.adaptation.make(prompts, task, shots, labels)
+                prompts = adapt(method, prompts, task, shots, labels)
             # Away from 0, where some methods start and gradients vanish.
             prompts = jax.tree.map(
                 lambda x: x + 0.02 * jax.random.normal(jax.random.key(2), x.shape), prompts

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import video_rows
-from reference import BATCH, CLASSES, FROZEN, TINY, in_views
+from reference import BATCH, CLASSES, FROZEN, TINY, adapt, in_views
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, PRECISIONS
@@ -45,7 +45,7 @@ def start(method, task):
     if method.adaptation is None:
         return prompts
     shots = np.ones((1, len(CLASSES), TINY.config.embed_dim), np.float32)
-    return method.adaptation.make(prompts, task, shots, np.arange(len(CLASSES)))
+    return adapt(method, prompts, task, shots, np.arange(len(CLASSES)))
 
 
 def trace_step(method, task, batch):

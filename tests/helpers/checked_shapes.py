@@ -17,7 +17,7 @@ install_import_hook("prompt_jax.methods", "checked_shapes.check")
 import action_rows  # noqa: E402
 import rows  # noqa: E402
 import video_rows  # noqa: E402
-from reference import CLASSES, FROZEN, TINY  # noqa: E402
+from reference import CLASSES, FROZEN, TINY, adapt  # noqa: E402
 
 from prompt_jax import methods  # noqa: E402
 from prompt_jax.clip.packing import PackedTokens, pack_captions  # noqa: E402
@@ -44,7 +44,7 @@ def trace(method: methods.Method, kind: str, settings: Any, texts: PackedTokens 
         prompts = method.init(rng, task)
         if method.adaptation:
             shots = jnp.zeros((VIEWS, SHOTS, DIM)), jnp.arange(SHOTS) % len(CLASSES)
-            prompts = method.adaptation.make(prompts, task, *shots)
+            prompts = adapt(method, prompts, task, *shots)
         seen = methods.encode_input(method, task, images)
         x = seen if texts is None else methods.Pairs(seen, texts)
         return method.forward(prompts, method.prepare(prompts, task), task, x).logits
@@ -92,7 +92,7 @@ def choose_settings() -> int:
                 method.Settings(),
                 texts=class_texts.stand_in(method.texts, CLASSES),
             )
-            prompts = method.adaptation.make({}, task, features, labels)
+            prompts = adapt(method, {}, task, features, labels)
             method.adaptation.choose(prompts, task, [HeldOut(prompts, features, labels)])
             found += 1
     return found

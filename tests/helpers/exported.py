@@ -13,7 +13,7 @@ import numpy as np
 import tiny
 import transformers
 from PIL import Image
-from reference import random_clip
+from reference import adapt, random_clip
 
 from prompt_jax import methods
 from prompt_jax.cli import commands
@@ -120,7 +120,7 @@ def train(name: str, **settings: Any) -> Saved:
     if method.adaptation is not None:
         features = rng.standard_normal((2, 18, CLIP.config.embed_dim))
         labels = np.arange(18) % len(CLASSES)
-        prompts = method.adaptation.make(prompts, task, jnp.asarray(features, jnp.float32), labels)
+        prompts = adapt(method, prompts, task, jnp.asarray(features, jnp.float32), labels)
     prompts = jax.tree.map(lambda a: np.asarray(a, np.float32), prompts)
     return _saved(name, saved.settings, prompts)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
+from reference import adapt
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
@@ -165,7 +166,7 @@ class Program:
         number = SHOTS * self.classes
         features = np.random.default_rng(seed).normal(size=(2, number, tiny.CONFIG.embed_dim))
         labels = np.arange(number, dtype=np.int32) % self.classes
-        return self.method.adaptation.make(prompts, self.task, features.astype(np.float32), labels)
+        return adapt(self.method, prompts, self.task, features.astype(np.float32), labels)
 
     def train(self) -> dict[str, Any]:
         """Takes `STEPS` steps; returns losses, prompts and the compiled program's text."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from prompt_jax.clip import CLIP, CLIPConfig, Frozen
+from prompt_jax.clip import CLIP, CLIPConfig, Frozen, normalize
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "tiny_a"
 CONFIG = CLIPConfig(
@@ -122,3 +122,11 @@ def relative_difference(a: Any, b: Any) -> float:
     """Returns the largest difference of two pytrees, relative to each array's largest entry."""
     gaps = jax.tree.map(lambda x, y: largest_difference(x, y) / float(np.abs(y).max()), a, b)
     return max(jax.tree.leaves(gaps))
+
+
+def adapt(method: Any, prompts: Any, task: Any, features: Any, labels: Any) -> Any:
+    """Returns the result of `Adaptation.make`; other images stand in for captions."""
+    more: tuple[Any, ...] = ()
+    if method.adaptation.captions:
+        more = (normalize(jnp.asarray(features, jnp.float32)[0, ::-1]),)
+    return method.adaptation.make(prompts, task, features, labels, *more)

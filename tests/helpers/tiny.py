@@ -83,12 +83,22 @@ def save_caltech101(root: Path, train: int = 3, test: int = 3) -> Path:
     return root
 
 
-def save_texts(folder: Path, kind: str) -> Path:
-    """Writes texts of a kind for the four classes as KIND.json; returns the file."""
+def save_texts(folder: Path, kind: str, images: int = 6) -> Path:
+    """Writes texts of a kind for the four classes as KIND.json; returns the file.
+
+    Captions are of so many images per class of `save_caltech101`.
+    """
     path = folder / f"{kind}.json"
     texts = class_texts.stand_in(kind, CLASSES)
     assert texts is not None
-    path.write_text(json.dumps(texts.as_json()))
+    content = texts.as_json()
+    if kind == class_texts.CAPTIONS:
+        content["texts"]["captions"] = [
+            [f"{name}/image_{number:04}.jpg", f"{name}, picture {number}"]
+            for name in CLASSES
+            for number in range(images)
+        ]
+    path.write_text(json.dumps(content))
     return path
 
 

@@ -1,5 +1,6 @@
 """The model files of a finished run reproduce its tested accuracy."""
 
+import functools
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from reference import adapt
 
 from experiments import complete
 from experiments.cli.command_line import explain
@@ -154,13 +156,15 @@ def test_prompts_of_every_method_are_read_as_written(kind, name, tmp_path):
     if method.adaptation:
         features = jnp.ones((2, 8, tiny.CONFIG.embed_dim))
         labels = jnp.arange(8) % 4
-        shapes = jax.eval_shape(method.adaptation.make, shapes, task, features, labels)
+        make = functools.partial(adapt, method)
+        shapes = jax.eval_shape(make, shapes, task, features, labels)
     rng = np.random.default_rng(0)
     prompts = jax.tree.map(lambda leaf: np.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
     if method.adaptation:
         prompts |= {"labels": np.float32(np.arange(len(prompts["labels"])) % 4)}
-        prompts |= {each: np.abs(prompts[each]) for each in ("alpha", "beta") if each in prompts}
-        for each in {"features", "keys"} & prompts.keys():
+        for each in {"alpha", "beta", "gamma", "delta"} & prompts.keys():
+            prompts[each] = np.minimum(np.abs(prompts[each]), 1)
+        for each in {"features", "keys", "captions"} & prompts.keys():
             prompts[each] /= np.linalg.norm(prompts[each], axis=1, keepdims=True)
     frames = getattr(method.Settings(), "frames", 2) if of_videos else 0
     model = saved.Saved(

@@ -29,6 +29,7 @@ FIELDS = {
     "dataset",
     "ablation",
     "variant",
+    "kind",
     "data_hash",
     "data_hashes",
     "training_list",
@@ -95,12 +96,14 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "tip_adapter": ({}, 2),
     "tip_adapter_f": ({}, 2),
     "gda": ({}, 1),
+    "caps_adapter": ({"alpha_steps": 2, "beta_steps": 3, "gamma_steps": 3, "delta_steps": 2}, 2),
     "description": ({}, 0),
     "fudd": ({"ambiguous": 2}, 0),
     "perception_clip": ({}, 0),
     "gopro": ({}, 0),
 }
-TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda", "description", "fudd", "perception_clip")
+TRAIN_NOTHING = ("zero_shot", "tip_adapter", "gda", "caps_adapter", "description", "fudd")
+TRAIN_NOTHING += ("perception_clip",)
 STEPS = 6  # two epochs of three steps
 
 
