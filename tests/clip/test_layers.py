@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from reference import CLASSES, adapt
 from tiny import CONFIG
+from video_rows import frames_of
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, loading
@@ -50,7 +51,7 @@ def loops(function, *args) -> list[int]:
 def run_both(method: methods.Method, kind: str, settings: Any, texts=None) -> tuple[list, list]:
     """Returns losses and gradients of a step, unrolled and as a loop."""
     rng = np.random.default_rng(0)
-    frames = (getattr(settings, "frames", 2),) if kind == "videos" else ()
+    frames = (frames_of(method, settings, 2),) if kind == "videos" else ()
     views = (len(method.views),) if method.views else ()
     images = rng.normal(size=(2, *views, *frames, SIZE, SIZE, 3)).astype(np.float32)
     batch = {"image": images, "label": jnp.arange(2)} | ({} if texts is None else {"text": texts})

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import switch_rows
 import video_rows
 from reference import BATCH, CLASSES, FROZEN, TINY, adapt, in_views
 
@@ -27,7 +28,7 @@ PRODUCT = re.compile(OPERATION.pattern + r".*?\) -> tensor<[^>]*>")
 ASKED = re.compile(r"precision = \[(\w+), (\w+)\]")
 FLOAT32 = re.compile(r": \(tensor<[^>]*xf32>, tensor<[^>]*xf32>\)")
 FULL = {("HIGHEST", "HIGHEST")}
-ROWS = {row.method: row for row in (*video_rows.ROWS, *action_rows.ROWS)}
+ROWS = {row.method: row for row in (*video_rows.ROWS, *action_rows.ROWS, switch_rows.ROWS[-1])}
 
 
 def products(traced, platform):

@@ -33,9 +33,7 @@ def trace(method: methods.Method, kind: str, settings: Any, texts: PackedTokens 
     """Traces `make_task`, `init`, `prepare` and `forward`, without compiling them."""
     clip = methods.tower_for(method, TINY, kind)
     names = CLASSES if texts is None else ()
-    group = method.frame_groups(settings)
-    frames = getattr(settings, "frames", FRAMES if group == 1 else group)
-    axes = (frames,) if kind == "videos" else ()
+    axes = (video_rows.frames_of(method, settings, FRAMES),) if kind == "videos" else ()
 
     def run(rng, frozen, images, texts):
         task = methods.make_task(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from reference import FOLDER, FROZEN, TINY
-from video_rows import CAPTIONS, VIDEOS
+from video_rows import CAPTIONS, VIDEOS, VideoRow
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, Frozen
@@ -16,6 +16,10 @@ from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.methods.video import prompt_switch
 from prompt_jax.training import train
 
+ROWS = [
+    VideoRow("prompt_switch", prompt_switch.Settings(prompts=4), "prompt_switch"),
+    VideoRow("prompt_switch", prompt_switch.Settings(prompts=2), "prompt_switch_chunks"),
+]
 METHOD = methods.retrieve(prompt_switch.ENCODERS)
 BATCH = {
     "image": VIDEOS,

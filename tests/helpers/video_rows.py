@@ -97,3 +97,15 @@ def sampled(array: Any) -> np.ndarray:
     """Returns the entries of a trained array that the figures contain."""
     array = np.asarray(array)
     return array.ravel()[::STRIDE] if array.size > LARGE else array
+
+
+def frames_of(method: Any, settings: Any, usual: int) -> int:
+    """Returns the frames of a method's videos: those of its settings, or `usual` or a few more.
+
+    Args:
+        method: a `Method` or `Encoders`.
+        settings: its settings.
+        usual: the least number of frames.
+    """
+    group = method.frame_groups(settings)
+    return getattr(settings, "frames", -(-usual // group) * group)

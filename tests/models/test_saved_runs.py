@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 from reference import adapt
+from video_rows import frames_of
 
 from experiments import complete
 from experiments.cli.command_line import explain
@@ -166,7 +167,7 @@ def test_prompts_of_every_method_are_read_as_written(kind, name, tmp_path):
             prompts[each] = np.minimum(np.abs(prompts[each]), 1)
         for each in {"features", "keys", "captions"} & prompts.keys():
             prompts[each] /= np.linalg.norm(prompts[each], axis=1, keepdims=True)
-    frames = getattr(method.Settings(), "frames", 2) if of_videos else 0
+    frames = frames_of(method, method.Settings(), 2) if of_videos else 0
     model = saved.Saved(
         method=name,
         kind=kind,

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
+from video_rows import frames_of
 
 from experiments.config.config import Config, read
 from experiments.configs import recipes
@@ -43,7 +44,7 @@ def config_of(name: str, kind: str) -> Config:
         )
     else:
         c = (few_shot if record.recipe("few_shot") else retrieval).get_config(name)
-        c.data.frames = 2
+        c.data.frames = frames_of(record.method, record.method.Settings(), 2)
         if "frames" in c.settings:
             c.settings.frames = 2
     c.batch_size = c.eval_batch_size = BATCH
@@ -78,14 +79,19 @@ def compile_first(compiler: worker.Compiler, question: Question) -> Compiled:
     ("kind", "name"), [(kind, name) for kind in methods.RECORDS for name in methods.RECORDS[kind]]
 )
 def test_a_tpus_compiler_accepts_every_method_on_a_mesh(tpu, kind, name):
-    found = compile_first(tpu, Question(config_of(name, kind), SIZES, "v5e:2x2", CLASSES))
+    config = config_of(name, kind)
+    found = compile_first(tpu, Question(config, SIZES, "v5e:2x2", CLASSES))
     assert not found.refused
     assert 0 < found.bytes < 2**30
     if found.held["optimizer"]:
         assert found.costs.counts["all-reduce"]  # the gradients of the devices are summed
         # Devices exchange logits and partial sums, but neither images nor features of all classes.
         moved = {kind: n for (kind, _), n in found.costs.collectives.items() if kind in MOVING}
-        assert sum(moved.values()) < CLASS_FEATURES, moved
+        most = CLASS_FEATURES
+        if kind == "videos" and methods.get_encoders(name).captioning:
+            # Captions are on other devices than their videos, whose frame features they read.
+            most += 4 * BATCH * config.data.frames * SIZES.embed_dim
+        assert sum(moved.values()) < most, moved
 
 
 def test_nvidias_compiler_accepts_a_training_step():

@@ -170,7 +170,9 @@ def run_layers(prompts: Prompts, task: Task, videos: Videos) -> Tokens:
     slots = jnp.broadcast_to(slots, (len(videos), *slots.shape))
     tokens = jnp.concatenate([tokens[:, :, :1], slots, tokens[:, :, 1:]], axis=2)
 
-    def step(run: LayerRun, tokens: Tokens, layer: Layer) -> Tokens:
+    def step(
+        run: LayerRun, tokens: Tokens, layer: Layer
+    ) -> Float[Array, "batch frames kept image_width"]:
         return run(tokens, layer.queries, attending=functools.partial(switch, number=number))
 
     layers = [Layer()] * (clip.config.image_layers - 1) + [Layer(1 + number)]
