@@ -49,11 +49,12 @@ class RecordingCLIP(CLIP):
         queries: int | None = None,
         prompts: jax.Array | None = None,
         between: Between | None = None,
+        attending: Between | None = None,
     ) -> jax.Array:
         """Records the attention of the last block; see `CLIP.run_image_layer`."""
         if layer.last:
             self.on_attention(layer.class_attention(layer.enter(tokens)))
-        return super().run_image_layer(layer, tokens, queries, prompts, between)
+        return super().run_image_layer(layer, tokens, queries, prompts, between, attending)
 
     def image_head(self, frozen: Frozen, tokens: jax.Array) -> jax.Array:
         """Records the features; see `CLIP.image_head`."""

@@ -1,11 +1,14 @@
 """Methods by name, listed from the records in `images/` and `video/`."""
 
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from typing import Any
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import outside
+from prompt_jax.methods.bounds import find_beyond
 from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.inputs import (
     Views,
@@ -23,7 +26,6 @@ from prompt_jax.methods.method import (
     Pairs,
     Prompts,
     Task,
-    check_bounds,
     make_task,
 )
 from prompt_jax.methods.objectives import recognize, retrieve
@@ -160,6 +162,12 @@ def of_texts(name: str) -> Encoders | None:
         return ENCODERS.get(name)
     found = outside.find(name)
     return found if isinstance(found, Encoders) else None
+
+
+def check_bounds(settings: Any) -> None:
+    """Raises a PromptError that names the first setting of any method beyond `bounds`."""
+    if problem := find_beyond(dataclasses.asdict(settings)):
+        raise PromptError(f"settings.{problem}")
 
 
 def _absence(

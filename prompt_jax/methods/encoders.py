@@ -18,12 +18,14 @@ from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.method import (
     Learn,
     MakeOptimizer,
+    Output,
     Prompts,
     Task,
     Videos,
     all_train,
     any_frames,
     keep,
+    never,
 )
 from prompt_jax.prompts import encode_packed
 
@@ -118,8 +120,10 @@ class Encoders(NamedTuple):
             loss by name, weighted; `plain` are frozen CLIP's features of handwritten texts.
         input: "videos"; or "frames" if nothing changes the image tower: then `encode_videos` also
             takes its features of the frames, float[B, F, d], not normalized.
-        trains, optimizer, copies_weights, texts, frame_groups, learn: see `Method`; `learn` is for
-            class names, and x are videos.
+        trains, decays, optimizer, copies_weights, texts, frame_groups, own_classes_only: see
+            `Method`.
+        forward, learn: see `Method`, for class names; x are videos, and what is prepared are the
+            features of the classes. Without `forward`, logits are scaled similarities.
         captioning: see `Captioning`; None if no term reads captions.
     """
 
@@ -139,7 +143,10 @@ class Encoders(NamedTuple):
     texts: str = ""
     frame_groups: Callable[[Any], int] = any_frames
     captioning: Captioning | None = None
+    forward: Callable[[Prompts, Any, Task, Any], Output] | None = None
     learn: Learn | None = None
+    own_classes_only: Callable[[Any], bool] = never
+    decays: Callable[[Prompts, Any], Any] = all_train
 
 
 def pool_frames(

@@ -21,7 +21,6 @@ from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size
-from prompt_jax.methods.bounds import find_beyond
 from prompt_jax.methods.selection import Choice, HeldOut
 from prompt_jax.prompts import (
     PHOTO,
@@ -153,7 +152,8 @@ def _no_label_losses(
     return {}
 
 
-def _never(settings: Any) -> bool:
+def never(settings: Any) -> bool:
+    """Returns False: the default of `Method.own_classes_only`."""
     del settings
     return False
 
@@ -215,6 +215,7 @@ class Method(NamedTuple):
             per task.
         trains: (prompts, settings) -> pytree like prompts: False or 0 for a fixed leaf, True or 1
             for one that trains; another number multiplies its learning rate.
+        decays: (prompts, settings) -> pytree of bool like prompts: whether weight decay applies.
         optimizer: (rule, settings, epochs, steps per epoch) -> the optax transformation that
             updates prompts; `rule` is the recipe's. It may bound parameters, or keep an average
             over epochs (`recipe.average_epochs`), which then is the result.
@@ -249,9 +250,10 @@ class Method(NamedTuple):
     objective: Literal["classes", "pairs"] = "classes"
     constants: Callable[[Task, Sequence[str], str], Any] = _no_constants
     trains: Callable[[Prompts, Any], Any] = all_train
+    decays: Callable[[Prompts, Any], Any] = all_train
     optimizer: MakeOptimizer = keep
     adaptation: Adaptation | None = None
-    own_classes_only: Callable[[Any], bool] = _never
+    own_classes_only: Callable[[Any], bool] = never
     context_slots: Callable[[Any], int] = _no_slots
     block: int = 0
     copies_weights: bool = False
@@ -327,12 +329,6 @@ def _resolve_ambiguous(
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_sos(clip: CLIP, frozen: Frozen, token: Int[Array, "1"]) -> Cache:
     return clip.prefill(frozen, clip.embed_text(frozen, token))
-
-
-def check_bounds(settings: Any) -> None:
-    """Raises a PromptError that names the first setting of any method beyond `bounds`."""
-    if problem := find_beyond(dataclasses.asdict(settings)):
-        raise PromptError(f"settings.{problem}")
 
 
 def describe_classes(

@@ -78,6 +78,7 @@ def retrieve(encoders: Encoders) -> Method:
         input="videos",
         objective="pairs",
         trains=encoders.trains,
+        decays=encoders.decays,
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
         frame_groups=encoders.frame_groups,
@@ -146,16 +147,18 @@ def recognize(encoders: Encoders) -> Method:
     return Method(
         encoders.Settings,
         encoders.init,
-        forward,
+        encoders.forward or forward,
         prepare,
         input=encoders.input,
         constants=constants,
         trains=encoders.trains,
+        decays=encoders.decays,
         optimizer=encoders.optimizer,
         copies_weights=encoders.copies_weights,
         texts=encoders.texts,
         frame_groups=encoders.frame_groups,
         learn=encoders.learn,
+        own_classes_only=encoders.own_classes_only,
     )
 
 

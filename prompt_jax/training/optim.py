@@ -88,6 +88,7 @@ def sgd(
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
     clip_norm: float | None = None,
+    decays: Any = None,
 ) -> optax.GradientTransformation:
     """Returns PyTorch's SGD (weight decay is added to the gradient) on the trained leaves.
 
@@ -97,9 +98,11 @@ def sgd(
             set to zero (`optax.masked` alone would pass their raw gradients through).
         momentum, weight_decay: Dassl's defaults.
         clip_norm: maximum global norm of the gradients, without the decay; None for no clipping.
+        decays: pytree of bool like the prompts, whether weight decay applies; None for all.
     """
     rule = optax.chain(
-        optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum)
+        optax.add_decayed_weights(weight_decay, _mask(decays)),
+        optax.sgd(learning_rate, momentum=momentum),
     )
     return _partition(rule, trains, clip_norm)
 
@@ -111,6 +114,7 @@ def adamw(
     epsilon: float = 1e-8,
     betas: tuple[float, float] = (0.9, 0.999),
     clip_norm: float | None = None,
+    decays: Any = None,
 ) -> optax.GradientTransformation:
     """Returns PyTorch's AdamW (decoupled weight decay) on the trained leaves.
 
@@ -121,9 +125,19 @@ def adamw(
         epsilon: added to the denominator.
         betas: decay rates of the first and second moments.
         clip_norm: maximum global norm of the gradients; None for no clipping.
+        decays: see `sgd`.
     """
-    rule = optax.adamw(learning_rate, *betas, eps=epsilon, weight_decay=weight_decay)
+    options = {"eps": epsilon, "weight_decay": weight_decay, "mask": _mask(decays)}
+    rule = optax.adamw(learning_rate, *betas, **options)
     return _partition(rule, trains, clip_norm)
+
+
+def _mask(decays):
+    """Returns optax's mask, a function of the trained leaves alone; None if all decay."""
+    if all(jax.tree.leaves(decays)):
+        return None
+    kept = {path for path, decayed in jax.tree.leaves_with_path(decays) if decayed}
+    return lambda prompts: jax.tree.map_with_path(lambda path, _: path in kept, prompts)
 
 
 def _partition(rule, trains, clip_norm):

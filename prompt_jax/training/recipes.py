@@ -43,7 +43,7 @@ def build_optimizer(
     """Returns the optimizer of a recipe; `rate` replaces the recipe's learning rate."""
     rate = training.learning_rate if rate is None else rate
     schedule = build_schedule(training, rate, steps_per_epoch)
-    trains = method.trains(prompts, settings)
+    trains, decays = method.trains(prompts, settings), method.decays(prompts, settings)
     if training.optimizer == "sgd":
         optimizer = optim.sgd(
             schedule,
@@ -51,6 +51,7 @@ def build_optimizer(
             training.momentum,
             training.weight_decay,
             training.clip_norm or None,
+            decays,
         )
     else:
         optimizer = optim.adamw(
@@ -60,6 +61,7 @@ def build_optimizer(
             training.adam_epsilon,
             training.adam_betas,
             training.clip_norm or None,
+            decays,
         )
     if any(rate not in (0, 1) for rate in jax.tree.leaves(trains)):
         optimizer = optim.scale_rates(optimizer, trains)

@@ -61,6 +61,8 @@ ROWS = {
     "a5_shared": ("a5", {"frames": FRAMES, "postfix": "shared", "temporal_blocks": 1}),
     "a5_without_blocks": ("a5", {"temporal_blocks": 0, "prefix_prompts": 4, "postfix_prompts": 2}),
     "ez_clip": ("ez_clip", {"frames": FRAMES}),
+    "m2clip": ("m2clip", {"hidden": 5}),
+    "m2clip_both": ("m2clip", {"hidden": 5, "places": "both", "text_layers": "all"}),
     # Methods of images.
     "zero_shot": ("zero_shot", {"templates": "imagenet_select"}),
     "coop": ("coop", {"inputs": VIFI}),
@@ -85,6 +87,7 @@ CAPTIONED = {
     "vilt_clip_captions": ("vilt_clip", {"sg_weight": 0.0}),
     "vifi_vl_prompting_captions": ("vifi_vl_prompting", {"text_prompts": 2}),
     "a5_captions": ("a5", {"frames": FRAMES}),
+    "m2clip_captions": ("m2clip", {"hidden": 5}),
 }
 
 

@@ -18,6 +18,7 @@ from prompt_jax.methods.video import (
     a5,
     clip_video,
     ez_clip,
+    m2clip,
     vifi_clip,
     vifi_vl_prompting,
     vilt_clip,
@@ -34,6 +35,8 @@ def _load_figures() -> dict[str, dict[str, Any]]:
     figures["vilt_clip"]["param"] = figures["vilt_multimodal"]["param"]
     figures["vilt_clip_retrieval"]["param"] = figures["vilt_retrieval"]["param"]
     figures["ez_clip"] = _by_our_names("ez_clip", ez_clip_tree)
+    for name in ("m2clip", "m2clip_both"):
+        figures[name] = _by_our_names(name, m2clip_tree)
     return figures
 
 
@@ -63,6 +66,47 @@ def ez_clip_tree(array: Callable) -> dict[str, Any]:
     }
 
 
+def m2clip_tree(array: Callable) -> dict[str, Any]:
+    """Returns M²-CLIP's arrays by our names."""
+
+    def linear(name):
+        return {"kernel": array(f"{name}.weight").T, "bias": array(f"{name}.bias")}
+
+    def bottleneck(name, start="", conv=True):
+        layers = {"down": linear(f"{name}.{start}fc1"), "up": linear(f"{name}.{start}fc2")}
+        if not conv:
+            return layers
+        kernel = array(f"{name}.conv.weight")  # [hidden, 1, …]
+        kernel = kernel.reshape(len(kernel), *[n for n in kernel.shape[1:] if n > 1])
+        kernel = np.moveaxis(kernel, 0, -1)
+        return layers | {"conv": {"kernel": kernel, "bias": array(f"{name}.conv.bias")}}
+
+    def of_image(name):
+        return bottleneck(name) | {"difference": bottleneck(f"{name}.offset_adapter")}
+
+    def of_text(name):
+        return bottleneck(name, "textad_", conv=False)
+
+    def of_layers(tower, numbers, find):
+        found = {}
+        for ours, theirs in PLACES.items():
+            names = [f"{tower}transformer.resblocks.{n}.{theirs}" for n in numbers]
+            try:
+                trees = [find(name) for name in names]
+            except KeyError:  # only the setting for Something-Something has both
+                continue
+            found[ours] = jax.tree.map(lambda *x: np.stack(x), *trees)
+        return found
+
+    return {
+        "image": of_layers("visual.", range(3), of_image),
+        "text": of_layers("", range(4), of_text) or of_layers("", [3], of_text),
+        "frames": bottleneck("visual.t_adapter"),
+        "head": linear("visual.adapter_fc"),
+    }
+
+
+PLACES = {"before_attention": "adapter_pre_attn", "before_mlp": "adapter_pre_mlp"}
 FIGURES = _load_figures()
 TWO: dict[str, Any] = {"prompts": 2}
 VECTORS: dict[str, Any] = {"prefix_prompts": 2, "postfix_prompts": 2, "temporal_heads": 2}
@@ -87,6 +131,12 @@ ROWS = [
     VideoRow("vilt_clip", vilt_clip.Settings(**TWO), "vilt_clip_retrieval"),
     VideoRow("vifi_clip", vifi_clip.Settings(), "vifi_clip"),
     VideoRow("ez_clip", ez_clip.Settings(frames=FRAMES), "ez_clip"),
+    VideoRow("m2clip", m2clip.Settings(hidden=16, head_dropout=0.0), "m2clip"),
+    VideoRow(
+        "m2clip",
+        m2clip.Settings(hidden=16, head_dropout=0.0, places="both", text_layers="all"),
+        "m2clip_both",
+    ),
     VideoRow(
         "vifi_vl_prompting",
         vifi_vl_prompting.Settings(text_prompts=5, vision_prompts=4, text_depth=3, vision_depth=2),

@@ -46,6 +46,9 @@ def adamw_of(row, trains):
 def optimizer_of(row, method, start):
     """Returns the optimizer of the row's figures."""
     trains = method.trains(start, row.settings)
+    if row.method == "m2clip":
+        decays = method.decays(start, row.settings)
+        return optim.scale_rates(optim.adamw(1e-3, trains, 0.01, decays=decays), trains)
     return optim.sgd(0.002, trains) if row.method == "ez_clip" else adamw_of(row, trains)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
+import prompt_jax as pj
 from data_pipelines import datasets
 from experiments.configs.video import protocol
 from experiments.run import experiment, sweep, training
@@ -162,10 +163,13 @@ def test_top_5_is_that_of_the_last_iteration():
 
 
 @pytest.mark.slow
-def test_methods_with_a_loss_of_their_own_train_predict_and_resume(clip, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "settings"), [("ez_clip", {"frames": FRAMES}), ("m2clip", {"hidden": 8})]
+)
+def test_methods_with_a_loss_of_their_own_train_and_predict(clip, tmp_path, method, settings):
     def config():
-        c = config_of(clip, "ez_clip", frames=FRAMES)
-        c.texts = str(tmp_path / "classes.json")
+        c = config_of(clip, method, **settings)
+        c.texts = str(tmp_path / "classes.json") if method == "ez_clip" else c.texts
         return c
 
     names = datasets.load("emoji_clips").class_names
@@ -173,6 +177,6 @@ def test_methods_with_a_loss_of_their_own_train_predict_and_resume(clip, tmp_pat
     (tmp_path / "classes.json").write_text(json.dumps(texts))
     found = experiment.run(config(), tmp_path / "run")
     assert not found["config"]["data"]["mix"] and len(losses(tmp_path / "run")) == 4
-    assert found["texts"]["digest"] and experiment.run(config(), tmp_path / "run") == found
-    # The loss is not a cross-entropy over the classes, log 11 at the start.
-    assert losses(tmp_path / "run")[0] != pytest.approx(np.log(11), rel=0.05)
+    assert experiment.run(config(), tmp_path / "run") == found  # it is finished
+    assert ("texts" in found) == (method == "ez_clip")
+    assert pj.load(tmp_path / "run").class_names == tuple(names)

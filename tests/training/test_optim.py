@@ -166,6 +166,22 @@ def test_frozen_leaves_never_change_in_spite_of_decay_and_gradient():
     assert largest_difference(end["net"], start["net"]) > 0.1
 
 
+@pytest.mark.parametrize("rule", [adamw, sgd])
+def test_single_leaves_are_kept_from_decay(rule):
+    start = gradients(99)
+    trains = {"context": True, "net": {"bias": True}}
+    decays = {"context": True, "net": {"bias": False}}
+    some = run(rule(0.1, trains, weight_decay=0.5, decays=decays), start, 3)
+    everything = run(rule(0.1, trains, weight_decay=0.5), start, 3)
+    nothing = run(rule(0.1, trains, weight_decay=0.0), start, 3)
+    assert largest_difference(some["context"], everything["context"]) == 0
+    assert largest_difference(some["net"], nothing["net"]) == 0
+    assert largest_difference(everything, nothing) > 1e-2
+    fixed = {"context": False, "net": {"bias": True}}
+    alone = run(rule(0.1, fixed, weight_decay=0.5, decays=decays), start, 3)
+    assert largest_difference(alone["context"], start["context"]) == 0
+
+
 def test_frozen_leaves_never_change_under_adamw():
     start = jax.tree.map(jnp.asarray, gradients(99))
     end = run(adamw(0.1, {"context": True, "net": {"bias": False}}, weight_decay=0.5), start, 3)
