@@ -23,9 +23,9 @@ from prompt_jax.methods.method import (
     Task,
     Videos,
     all_train,
-    any_frames,
     keep,
     never,
+    zero,
 )
 from prompt_jax.prompts import encode_packed
 
@@ -58,11 +58,6 @@ class VideoSettings:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and value < 0:
                 raise PromptError(f"settings.{field.name}={value} must be at least 0")
-
-
-def _no_text_prompts(settings: Any) -> int:
-    del settings
-    return 0
 
 
 def _frozen_scale(prompts: Prompts, task: Task) -> Float[Array, ""]:
@@ -131,7 +126,7 @@ class Encoders(NamedTuple):
     init: Callable[[PRNGKeyArray, Task], Prompts]
     encode_videos: Callable[[Prompts, Task, Array], Float[Array, "batch dim"]]
     encode_texts: Callable[[Prompts, Task, PackedTokens], Float[Array, "texts dim"]]
-    text_prompts: Callable[[Any], int] = _no_text_prompts
+    text_prompts: Callable[[Any], int] = zero
     scale: Callable[[Prompts, Task], Float[Array, ""]] = _frozen_scale
     template: Callable[[Any, str], str] = _own_template
     plain_template: Callable[[Any, str], str | None] = _no_template
@@ -141,7 +136,7 @@ class Encoders(NamedTuple):
     optimizer: MakeOptimizer = keep
     copies_weights: bool = False
     texts: str = ""
-    frame_groups: Callable[[Any], int] = any_frames
+    frame_groups: Callable[[Any], int] = zero
     captioning: Captioning | None = None
     forward: Callable[[Prompts, Any, Task, Any], Output] | None = None
     learn: Learn | None = None

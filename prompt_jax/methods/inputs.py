@@ -140,7 +140,8 @@ def tower_for(method: Method, clip: CLIP, kind: str) -> CLIP:
 
 def check_frame_groups(method: Method, settings: Any, frames: int, what: str) -> None:
     """Raises PromptError unless a method takes videos of so many frames; `what` says whose."""
-    if frames % (group := method.frame_groups(settings)):
+    group = method.frame_groups(settings)
+    if group and frames % group:
         raise PromptError(
             f"{what}={frames}: with these settings the method takes videos of a multiple of "
             f"{group} frames; use {max(1, frames // group) * group}, or change its settings"

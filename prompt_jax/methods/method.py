@@ -158,13 +158,8 @@ def never(settings: Any) -> bool:
     return False
 
 
-def any_frames(settings: Any) -> int:
-    """Accepts any number of frames: the default of `Method.frame_groups`."""
-    del settings
-    return 1
-
-
-def _no_slots(settings: Any) -> int:
+def zero(settings: Any) -> int:
+    """Returns 0: the default of numbers that depend on settings."""
     del settings
     return 0
 
@@ -232,7 +227,7 @@ class Method(NamedTuple):
             `class_texts.KINDS`; "" for none.
         texts_in_training_only: whether classes that it was not trained on need no texts: then
             `Task.texts` is None if there is one.
-        frame_groups: settings -> a number that the number of a video's frames is a multiple of.
+        frame_groups: settings -> the number of which a video has a multiple of frames; 0: any.
         check: (prompts of the right shapes, settings, number of training classes) -> None; raises
             PromptError for values that no training produces. They may come from an untrusted file.
     """
@@ -254,12 +249,12 @@ class Method(NamedTuple):
     optimizer: MakeOptimizer = keep
     adaptation: Adaptation | None = None
     own_classes_only: Callable[[Any], bool] = never
-    context_slots: Callable[[Any], int] = _no_slots
+    context_slots: Callable[[Any], int] = zero
     block: int = 0
     copies_weights: bool = False
     texts: str = ""
     texts_in_training_only: bool = False
-    frame_groups: Callable[[Any], int] = any_frames
+    frame_groups: Callable[[Any], int] = zero
     check: Callable[[Prompts, Any, int], None] = _accept
 
 
@@ -303,7 +298,7 @@ def make_task(
         names = no_classes()
     else:
         room, taken = clip.config.context_length, method.context_slots(settings)
-        padded = method.context_slots is not _no_slots
+        padded = method.context_slots is not zero
         groups = size(clip.mesh, MODEL)
         names = tokenize_classes("{}.", class_names, room, True, taken, padded, groups)
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))

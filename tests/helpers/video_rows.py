@@ -107,5 +107,5 @@ def frames_of(method: Any, settings: Any, usual: int) -> int:
         settings: its settings.
         usual: the least number of frames.
     """
-    group = method.frame_groups(settings)
+    group = method.frame_groups(settings) or 1
     return getattr(settings, "frames", -(-usual // group) * group)
