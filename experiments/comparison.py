@@ -3,11 +3,13 @@
     python -m experiments.comparison [--of images] [--out results/comparison-images]
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel] [--processes 2]
 
-Images: base-to-novel and domain generalization. Retrieval: text-video retrieval. Actions: few-shot
-and base-to-novel; with 16 shots also vop_p, vop_c and vop_f if --methods names them. Finished runs
-are kept, so that an interrupted comparison resumes. Writes tables, plots, and comparison.md with
-the date and the commit. --processes runs several methods at a time, each on its own core: for
-videos on two CPU cores this is 1.6 times as fast as one process.
+Images: base-to-novel and few-shot; domain generalization if --protocols names it. Retrieval:
+text-video retrieval. Actions: few-shot and base-to-novel; with 16 shots also vop_p, vop_c and vop_f
+if --methods names them. Methods that read texts of classes read the embedded ones. Finished runs
+are kept, so that an interrupted comparison resumes. Writes tables, plots, and comparison.md: one
+table of all methods with H, few-shot accuracy, training time, parameters and what a prediction sees
+at test, then all tables, with the date and the commit. --processes runs several methods at a time,
+each on its own core: for videos on two CPU cores this is 1.6 times as fast as one process.
 """
 
 import sys
@@ -22,6 +24,7 @@ if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C work
 import argparse
 import datetime
 import pathlib
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -32,11 +35,13 @@ from experiments.cli import processes
 from experiments.configs.images import comparison as images
 from experiments.configs.video import actions_comparison as actions
 from experiments.configs.video import comparison as retrieval
-from experiments.record import workdir
+from experiments.figures import tables
+from experiments.record import runs, workdir
 from experiments.run import sweep
 from experiments.setup.protocols import split_names
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.evaluation.metrics import harmonic_mean
 
 TASKS = {"images": images, "retrieval": retrieval, "actions": actions}
 
@@ -49,6 +54,39 @@ def run_all(folder: pathlib.Path, configs: Sequence[ConfigDict], seeds: tuple[in
         sweep.run(config, folder / config.protocol)
 
 
+def overview(folder: pathlib.Path) -> tuple[list[str], list[list[str]]]:
+    """Returns a table of the methods' runs of base-to-novel and of the most shots of few-shot.
+
+    Its columns are base, new and H, the accuracy with most shots, seconds of training per run and
+    trained parameters of base-to-novel (of few-shot where there is no such run), and what a
+    prediction depends on. Methods with the highest H are first.
+    """
+    found, _ = runs.read(folder)
+    named: dict[str, dict[str, list[runs.Run]]] = {}
+    shots = max((run.shots for run in found if run.protocol == "few_shot"), default=0)
+    for run in found:
+        if run.protocol == "base_to_novel" or (run.protocol, run.shots) == ("few_shot", shots):
+            named.setdefault(run.method, {}).setdefault(run.protocol, []).append(run)
+    lines = []
+    for method, by_protocol in named.items():
+        halves, few = (by_protocol.get(name, []) for name in ("base_to_novel", "few_shot"))
+        base, new = ([run.accuracy[half] for run in halves] for half in ("base", "new"))
+        h = list(map(harmonic_mean, base, new))
+        of_means = harmonic_mean(statistics.fmean(base), statistics.fmean(new)) if h else None
+        accuracy = [run.accuracy["test"] for run in few]
+        those = halves or few
+        cells = [tables.mean_and_deviation(each) if each else "" for each in (base, new)]
+        cells.append(tables.mean_and_deviation(h, of_means) if h else "")
+        cells.append(tables.mean_and_deviation(accuracy) if accuracy else "")
+        seconds = statistics.fmean(run.own_seconds for run in those)
+        parameters = "" if those[0].trainable is None else f"{those[0].trainable:,}"
+        sees = tables.sees_at_test(method, those[0].kind)
+        row = [method, str(len(those)), *cells, f"{seconds:.0f}", parameters, sees]
+        lines.append((-(of_means or 0), -statistics.fmean(accuracy or [0]), row))
+    headers = ["method", "seeds", "base", "new", "H", f"{shots} shots", "training, s", "parameters"]
+    return [*headers, tables.SEES], [row for *_, row in sorted(lines)]
+
+
 def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
     """Writes all tables to one Markdown page, with date, commit and duration."""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -56,6 +94,9 @@ def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:
         f"{day}, commit {workdir.git_commit()}, {minutes:.0f} minutes for unfinished runs.",
         "",
     ]
+    headers, rows = overview(folder)
+    if rows:
+        lines.append(tables.heading("All methods", 1) + tables.markdown(headers, rows))
     for path in sorted((folder / "tables").glob("*.md")):
         lines.append(path.read_text(encoding="utf-8"))
     page = folder / "comparison.md"
@@ -85,7 +126,7 @@ def start(argv: list[str]) -> None:
     protocols = split_names(options.protocols) or task.PROTOCOLS
     chosen = split_names(options.methods) or task.METHODS
     for what, names, known in (
-        ("protocol", protocols, task.PROTOCOLS),
+        ("protocol", protocols, (*task.PROTOCOLS, *task.OPTIONAL_PROTOCOLS)),
         ("method", chosen, (*task.METHODS, *task.OPTIONAL_METHODS)),
     ):
         for name in names:
@@ -105,6 +146,9 @@ def start(argv: list[str]) -> None:
     if options.without_tables:
         return
     results.report(folder)
+    headers, rows = overview(folder)
+    if rows:
+        tables.show(tables.table("all methods (accuracy in %)", headers, rows))
     page = write_page(folder, (time.perf_counter() - began) / 60)
     print(f"all tables with date and commit: {page}")
 

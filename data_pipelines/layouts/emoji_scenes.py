@@ -1,6 +1,6 @@
 """The embedded image data set: small scenes rendered on the fly, without files or download."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,18 @@ class SceneReader:
 
         domain, label, index = example.image.split("/")
         return Image.fromarray(scenes.render(int(label), domain, SEED, int(index), self.size))
+
+
+def captions_of(examples: Iterable[Example]) -> dict[str, str]:
+    """Returns a caption of each scene by its key, from the scene's description alone."""
+    from data_pipelines import scenes
+
+    found = {}
+    for example in examples:
+        domain, label, index = example.image.split("/")
+        scene = scenes.describe(int(label), domain, SEED, int(index))
+        found[example.image] = scenes.caption_in_full(scene)
+    return found
 
 
 def _list_scenes(

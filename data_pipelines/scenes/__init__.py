@@ -4,10 +4,10 @@ They are for testing and demonstration; their results say nothing about publishe
 """
 
 from data_pipelines.scenes.actions import ACTIONS
-from data_pipelines.scenes.captions import caption, caption_video
+from data_pipelines.scenes.captions import caption, caption_in_full, caption_video
 from data_pipelines.scenes.classes import CLASSES
 from data_pipelines.scenes.domains import DOMAINS
-from data_pipelines.scenes.render import Scene, compose, render
+from data_pipelines.scenes.render import Scene, compose, describe, render
 from data_pipelines.scenes.videos import (
     LENGTH,
     RATE,
@@ -26,8 +26,10 @@ __all__ = [
     "Scene",
     "VideoScene",
     "caption",
+    "caption_in_full",
     "caption_video",
     "compose",
+    "describe",
     "describe_video",
     "render",
     "render_video",

@@ -97,6 +97,15 @@ _PLACES = MappingProxyType(
         "center": "in the center",
     }
 )
+_STYLES = MappingProxyType(
+    {
+        "plain": "",
+        "sketch": ", a sketch",
+        "silhouette": ", a silhouette",
+        "night": " at night",
+        "mosaic": ", a mosaic",
+    }
+)
 _CLIP = (
     "a {name} {doing}.",
     "a {name} is {doing}.",
@@ -135,6 +144,15 @@ def caption(scene: Scene, rng: np.random.Generator | random.Random) -> str:
     ground = _pick(_GROUNDS[scene.background], rng).format(color=scene.color)
     place = _PLACES[scene.position]
     return template.format(name=name, ground=ground, place=place, size=scene.size)
+
+
+def caption_in_full(scene: Scene) -> str:
+    """Returns the caption that names all that the description of a scene has, without a choice."""
+    name = CLASSES[scene.label]
+    what = f"two of the same {name}" if scene.count == 2 else f"a {scene.size} {name}"
+    where = "" if scene.count == 2 else f" {_PLACES[scene.position]}"
+    ground = _GROUNDS[scene.background][0 if scene.background == "plain" else 1]
+    return f"{what}{where} on {ground.format(color=scene.color)}{_STYLES[scene.domain]}."
 
 
 def caption_video(

@@ -6,11 +6,12 @@ A scene is a function of (seed, index, label, domain). The emoji are those of th
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from data_pipelines.errors import DataError, unknown
-from data_pipelines.scenes.backgrounds import draw_background, turn
+from data_pipelines.scenes.backgrounds import choose_background, draw_background, turn
 from data_pipelines.scenes.classes import CLASSES, EMOJI
 from data_pipelines.scenes.domains import DOMAINS, MILD_STRENGTHS, SHIFTS, STRENGTHS
 from data_pipelines.scenes.drawing import SIZES, TINT, check_number, draw_emoji
@@ -65,12 +66,22 @@ def compose(
     """
     _check(label, domain, seed, index, size)
     rng = np.random.default_rng((seed, index, label, DOMAINS.index(domain)))
-    objects, words = _draw_objects(label, size, rng)
+    chosen = _choose_objects(rng)
+    objects = _draw_objects(label, size, chosen)
     background, pattern, color = draw_background(size, rng)
     strength = (MILD_STRENGTHS if mild else STRENGTHS)[domain]
     image = SHIFTS[domain](background, objects, rng, strength)
-    scene = Scene(label, domain, pattern, color, *words)
+    scene = Scene(label, domain, pattern, color, *chosen.words)
     return (np.clip(image, 0, 255) + 0.5).astype(np.uint8), scene
+
+
+def describe(label: int, domain: str, seed: int, index: int) -> Scene:
+    """Returns the description of `compose` without rendering; same arguments and errors."""
+    _check(label, domain, seed, index, SIZES[0])
+    rng = np.random.default_rng((seed, index, label, DOMAINS.index(domain)))
+    words = _choose_objects(rng).words
+    pattern, color = choose_background(rng)
+    return Scene(label, domain, pattern, color, *words)
 
 
 def render(label: int, domain: str, seed: int, index: int, size: int = 48) -> np.ndarray:
@@ -78,10 +89,25 @@ def render(label: int, domain: str, seed: int, index: int, size: int = 48) -> np
     return compose(label, domain, seed, index, size)[0]
 
 
-def _draw_objects(
-    label: int, size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[str, str, int]]:
-    """Returns tinted objects, premultiplied float32[size, size, 4], and (size, position, count)."""
+class _Placed(NamedTuple):
+    """Where and how an object is drawn; see `draw_emoji`."""
+
+    center: tuple[float, float]
+    diameter: float
+    angle: float
+    mirrored: bool
+
+
+class _Objects(NamedTuple):
+    """The objects of a scene: gains of RGBA, back to front, and (size, position, count)."""
+
+    gains: np.ndarray
+    placed: list[_Placed]
+    words: tuple[str, str, int]
+
+
+def _choose_objects(rng: np.random.Generator) -> _Objects:
+    """Draws everything about the objects of a scene but their class."""
     gains = np.ones(4, np.float32)
     gains[:3] += TINT * (2 * rng.random(3) - 1)
     if rng.random() < _TWO_OBJECTS:
@@ -95,11 +121,17 @@ def _draw_objects(
         places = ("center",) if scale == "large" else tuple(_OFFSETS)
         position, count = places[int(rng.random() * len(places))], 1
         centers = [_place(scale, position, rng)]
-    layers = [_draw_object(label, size, scale, center, rng) for center in centers]
+    placed = [_choose_pose(scale, center, rng) for center in centers]
+    return _Objects(gains, placed, (scale, position, count))
+
+
+def _draw_objects(label: int, size: int, chosen: _Objects) -> np.ndarray:
+    """Returns tinted objects, premultiplied float32[size, size, 4]."""
+    layers = [draw_emoji(CLASSES[label], size, *one) for one in chosen.placed]
     objects = layers[0]
     for layer in layers[1:]:
         objects = objects * (1 - layer[..., 3:] / 255) + layer
-    return objects * gains, (scale, position, count)
+    return objects * chosen.gains
 
 
 def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, float]:
@@ -111,14 +143,12 @@ def _place(scale: str, position: str, rng: np.random.Generator) -> tuple[float, 
     return x * step + 0.08 * (drift_x - 0.5), y * step + 0.08 * (drift_y - 0.5)
 
 
-def _draw_object(
-    label: int, size: int, scale: str, center: tuple[float, float], rng: np.random.Generator
-) -> np.ndarray:
+def _choose_pose(scale: str, center: tuple[float, float], rng: np.random.Generator) -> _Placed:
     smallest, largest = _DIAMETERS[scale]
     draw, angle, mirror = rng.random(3).tolist()
     diameter = smallest + (largest - smallest) * draw
     tilt = _LARGEST_TURN * (2 * angle - 1)
-    return draw_emoji(CLASSES[label], size, center, diameter, tilt, mirror < 0.5)
+    return _Placed(center, diameter, tilt, mirror < 0.5)
 
 
 def _check(label: int, domain: str, seed: int, index: int, size: int) -> None:

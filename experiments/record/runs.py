@@ -87,7 +87,8 @@ class Run:
         rank_intervals: the same to 95 % intervals, of R@K.
         zero_shot_rank_intervals: the same of zero-shot CLIP.
         trainable: number of trained parameters; None if not recorded.
-        train_seconds: duration of training.
+        train_seconds: duration of training, of all runs that were trained together.
+        together: how many were.
     """
 
     path: pathlib.Path
@@ -125,6 +126,12 @@ class Run:
     zero_shot_rank_intervals: RankIntervals
     trainable: int | None
     train_seconds: float
+    together: int
+
+    @property
+    def own_seconds(self) -> float:
+        """Its share of the duration of training."""
+        return self.train_seconds / self.together
 
 
 def read(folder: pathlib.Path) -> tuple[list[Run], list[str]]:
@@ -210,6 +217,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         zero_shot_rank_intervals=content.get("zero_shot_rank_intervals") or {},
         trainable=content.get("trainable_parameters"),
         train_seconds=float(content.get("train_seconds") or 0),
+        together=content.get("trained_together") or 1,
         **text,
     )
 

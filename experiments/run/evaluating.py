@@ -20,7 +20,7 @@ from experiments.record.peers import TEST_FIELDS
 from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import experiment, testing
 from experiments.run.evaluation_plans import Model, build_config, build_plan
-from experiments.setup import building, overview, plans, preprocessing
+from experiments.setup import building, loading, overview, plans, preprocessing
 from experiments.setup.building import make_tests
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Testable
@@ -107,7 +107,7 @@ def evaluate(
     inputs = model.saved.inputs
     plan = build_plan(config, key, model.saved.sizes.image_size, inputs.preprocessing)
     [key] = plan.tests  # its name in results
-    texts = building.read_texts(config, method) if "texts" in changes else model.saved.texts
+    texts = loading.read_texts(config, method) if "texts" in changes else model.saved.texts
     description = describe(model, config, plan, key, texts)
     place = _directory(model.folder, out, key, description)
     # Earlier versions did not hash the contents of files, or directories of frames at all.

@@ -29,9 +29,8 @@ from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.mesh import parse_mesh, read_axes
 from prompt_jax.methods import Method, Task
 from prompt_jax.methods.method import KEPT
-from prompt_jax.text import text_files
 from prompt_jax.text.class_names import Classes
-from prompt_jax.text.class_texts import KINDS, Texts
+from prompt_jax.text.class_texts import Texts
 from prompt_jax.training.sharding import Placement, find_devices
 
 Predicate = Callable[[Config], bool]
@@ -99,7 +98,7 @@ def check(config: ConfigDict | Config) -> Config:
     titles.check(config.data)
     for names, applies, why in CONDITIONS:
         if not applies(config):
-            _refuse_changed(config, names, why.format(config=config))
+            refuse_changed(config, names, why.format(config=config))
     if data.views and data.crop != FIELDS["data.crop"].default:
         raise PromptError(
             f"config.data.crop={data.crop} and config.data.views={data.views}: each view has "
@@ -119,7 +118,7 @@ def check(config: ConfigDict | Config) -> Config:
     return config
 
 
-def _refuse_changed(config: Config, names: Sequence[str], why: str) -> None:
+def refuse_changed(config: Config, names: Sequence[str], why: str) -> None:
     for name in names:
         value, usual = operator.attrgetter(name)(config), FIELDS[name].default
         if value != usual:
@@ -266,28 +265,6 @@ def make_clip(config: Config, sizes: CLIPConfig, mesh: Mesh) -> CLIP:
     )
 
 
-def read_texts(config: Config, method: Method) -> Texts | None:
-    """Returns the texts of classes that the method reads, None if it reads none.
-
-    Raises:
-        PromptError: they cannot be read, or the method reads none and the config names some.
-    """
-    if not method.texts:
-        why = f"{config.method} reads no texts of classes"
-        _refuse_changed(config, ("texts",), why)
-        return None
-    if config.texts == text_files.EMBEDDED and not config.data.name.startswith("emoji_"):
-        raise PromptError(
-            f"config.texts=embedded holds texts of emoji_scenes and emoji_clips, not of "
-            f"{config.data.name}: {config.method} reads {KINDS[method.texts]}; pass a file "
-            "(docs/texts.md)"
-        )
-    try:
-        return text_files.read(config.texts, method.texts)
-    except PromptError as error:
-        raise PromptError(f"config.texts: {error}") from error
-
-
 def make_placement(config: Config) -> Placement:
     """Returns the placement of arrays on the mesh of the config.
 
@@ -316,7 +293,7 @@ def make_tests(
         backbone, placement: the backbone, and the placement of its parameters on devices.
         tests: test sets by key.
         known: classes that the prompts are trained on.
-        texts: see `read_texts`.
+        texts: see `loading.read_texts`.
 
     Raises:
         PromptError: the method cannot distinguish some of the classes; see `methods.make_task`.

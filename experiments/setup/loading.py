@@ -8,17 +8,21 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines import datasets
 from data_pipelines.errors import DataError
+from data_pipelines.layouts import emoji_scenes
 from experiments.config.config import Config
 from experiments.record import workdir
 from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.setup import building, plans, preprocessing, protocols, starting, titles
 from experiments.setup.plans import Plan
 from prompt_jax import methods
+from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
-from prompt_jax.text.class_texts import Texts
+from prompt_jax.text import embedded, text_files
+from prompt_jax.text.class_texts import CAPTIONS, CLASSES, KINDS, Texts
 from prompt_jax.training.sharding import Placement
 
 
@@ -92,7 +96,7 @@ def load(
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
-    texts = building.read_texts(config, method)
+    texts = read_texts(config, method)
     start = starting.read(config, method)
     # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
     activation = "gelu" if workdir.is_begun(folder) else None
@@ -145,3 +149,39 @@ def finished(run: Loaded) -> dict[str, Any] | None:
         return None  # targets were added
     print(f"already finished: {run.folder / 'results.json'}")
     return run.results
+
+
+def read_texts(config: Config, method: methods.Method) -> Texts | None:
+    """Returns the texts of classes that the method reads, None if it reads none.
+
+    Raises:
+        PromptError: they cannot be read, or the method reads none and the config names some.
+    """
+    if not method.texts:
+        why = f"{config.method} reads no texts of classes"
+        building.refuse_changed(config, ("texts",), why)
+        return None
+    if config.texts == text_files.EMBEDDED and not config.data.name.startswith("emoji_"):
+        raise PromptError(
+            f"config.texts=embedded holds texts of emoji_scenes and emoji_clips, not of "
+            f"{config.data.name}: {config.method} reads {KINDS[method.texts]}; pass a file "
+            "(docs/texts.md)"
+        )
+    try:
+        if config.texts == text_files.EMBEDDED and method.texts == CAPTIONS:
+            return _embedded_captions(config)
+        return text_files.read(config.texts, method.texts)
+    except PromptError as error:
+        raise PromptError(f"config.texts: {error}") from error
+
+
+def _embedded_captions(config: Config) -> Texts:
+    """Returns the captions of all training scenes, with the sentences of the classes."""
+    if datasets.split_domain(config.data.name)[0] != "emoji_scenes":
+        raise PromptError(f"there are no embedded captions of {config.data.name}; pass a file")
+    scenes = plans.load_dataset(config.data, config.data.key, 0).train
+    content = {
+        "captions": emoji_scenes.captions_of(scenes),
+        "classes": embedded.content(CLASSES),
+    }
+    return text_files.from_content(content, CAPTIONS, text_files.EMBEDDED)

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import DataError
-from data_pipelines.scenes import CLASSES, DOMAINS, Scene, caption, compose, render
+from data_pipelines.scenes import (
+    CLASSES,
+    DOMAINS,
+    Scene,
+    caption,
+    caption_in_full,
+    compose,
+    describe,
+    render,
+)
 from data_pipelines.scenes.backgrounds import COLORS, PATTERNS
 from data_pipelines.scenes.captions import SHORT
 from data_pipelines.scenes.classes import EMOJI
@@ -55,6 +64,24 @@ def test_the_same_arguments_give_the_same_bytes_in_another_process():
         for hash_seed in ("1", "2")
     ]
     assert runs[0] == runs[1] and len(runs[0].strip()) == 64
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_scene_is_described_without_rendering_it(domain):
+    for index in range(40):
+        label = (7 * index) % len(CLASSES)
+        scene = compose(label, domain, 5, index)[1]
+        assert describe(label, domain, 5, index) == scene
+        text = caption_in_full(scene)
+        assert CLASSES[label] in text and scene.color in text and "{" not in text
+        assert len(tokenizer.encode(text)) <= 20
+    with pytest.raises(DataError, match="label"):
+        describe(200, domain, 5, 0)
+
+
+def test_full_captions_differ_where_descriptions_do():
+    scenes = [describe(3, domain, 5, index) for domain in DOMAINS for index in range(30)]
+    assert len(set(map(caption_in_full, scenes))) == len(set(scenes))
 
 
 def test_earlier_images_do_not_change_later_ones():

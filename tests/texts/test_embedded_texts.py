@@ -8,8 +8,12 @@ import pytest
 from data_pipelines.errors import DataError
 from data_pipelines.scenes import ACTIONS, CLASSES, DOMAINS, facts
 from data_pipelines.scenes.backgrounds import COLORS
+from experiments.configs import recipes
+from experiments.setup import building, loading, plans
+from prompt_jax import methods
 from prompt_jax.clip import tokenizer
-from prompt_jax.text import embedded, text_files
+from prompt_jax.errors import PromptError
+from prompt_jax.text import embedded, image_captions, text_files
 
 # As they stand in Unicode's files.
 ANNOTATIONS = {
@@ -120,6 +124,26 @@ def test_factors_are_those_of_the_scenes():
     factors = dict(content["factors"])
     assert [value for value, _ in factors["background"]] == list(COLORS)
     assert [value for value, _ in factors["style"]] == list(DOMAINS)
+
+
+def test_training_scenes_have_captions(tmp_path):
+    c = recipes.get_config("caps_adapter")
+    c.data.update(domain="night", num_classes=3)
+    config = building.check(c)
+    texts = loading.read_texts(config, methods.get("caps_adapter"))
+    scenes = plans.load_dataset(config.data, config.data.key, 48).train
+    found = image_captions.find(texts, [scene.image for scene in scenes])
+    assert all(scene.name in one for scene, one in zip(scenes, found, strict=True))
+    assert len(set(found)) > len(scenes) / 2 and all("at night" in one for one in found)
+    assert len(texts.of(CLASSES)) == len(CLASSES)
+
+
+def test_the_embedded_texts_are_of_the_embedded_data_only(tmp_path):
+    c = recipes.get_config("perception_clip")
+    c.data.update(name="folder", root=str(tmp_path))
+    config = building.check(c)
+    with pytest.raises(PromptError, match=r"texts=embedded holds texts of emoji_scenes.*not of fo"):
+        loading.read_texts(config, methods.get("perception_clip"))
 
 
 def test_the_same_texts_have_the_same_digest():

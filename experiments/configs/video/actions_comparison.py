@@ -18,6 +18,7 @@ METHODS = tuple(
 # use the order of frames.
 OPTIONAL_METHODS = ("vop_p", "vop_c", "vop_f")
 PROTOCOLS = ("few_shot", "base_to_novel")
+OPTIONAL_PROTOCOLS: tuple[str, ...] = ()
 
 # Chosen on validation videos: after 132 steps ViLT-CLIP was 12 points above zero-shot CLIP, and 9
 # points in the domain "night".

@@ -14,6 +14,7 @@ METHODS = tuple(
 )
 OPTIONAL_METHODS: tuple[str, ...] = ()
 PROTOCOLS = ("retrieval",)
+OPTIONAL_PROTOCOLS: tuple[str, ...] = ()
 
 DOMAIN = "night"
 FRAMES = 4  # a video and its reversal show the same four frames

@@ -90,6 +90,7 @@ class _OptionalFields(_Part):
     note: str | None = None
     trainable_parameters: Count | None = None
     train_seconds: Amount | None = None
+    trained_together: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     images_per_second: Amount | None = None
 
 
