@@ -334,6 +334,6 @@ RECORD = Record(
     METHOD,
     {"base_to_novel": Recipe(cached_views=10)},
     "features",
-    sees_at_test="a batch, texts of new classes",
+    sees_at_test="a batch",
     texts=dataset_text,
 )
