@@ -106,9 +106,10 @@ def read(path: str | os.PathLike, kind: str) -> Texts:
     """Reads texts of a kind from a file.
 
     Args:
-        path: a JSON file; "embedded" for the texts of the embedded data sets; for "factors" also a
-            table published as Python code; for "captions" also a directory with captions.json in
-            the directory of each class; or several files, separated by commas.
+        path: a JSON file; "embedded" for the texts of the embedded data sets; for "factors" and
+            "classes" also a table published as Python code, FILE.py or FILE.py:VARIABLE; for
+            "classes" also CSV; for "captions" also a directory with captions.json in the directory
+            of each class; or several files, separated by commas.
         kind: one of `KINDS`.
 
     Raises:
@@ -142,9 +143,14 @@ def _read(path: pathlib.Path, kind: str) -> Any:
     """Returns the canonical content of a file."""
     if path.is_dir() and kind == CAPTIONS:
         return _read_folder(path)
-    if path.suffix == ".py":
-        table = text_tables.read(path)
-        return _parse(_factors_of(table, path) if kind == FACTORS else table, kind, str(path))
+    stem, _, variable = str(path).partition(".py:")
+    if variable or path.suffix == ".py":
+        file = pathlib.Path(f"{stem}.py") if variable else path
+        table = text_tables.read(file)
+        content = _factors_of(table, file) if kind == FACTORS else _choose(table, file, variable)
+        return _parse(content, kind, str(path))
+    if path.suffix == ".csv" and kind == CLASSES:
+        return _parse(text_tables.read_csv(path), kind, str(path))
     content = _read_json(path)
     if kind == PAIRS and path.name.endswith(_PAIRS_END):
         names = path.with_name(path.name.removesuffix(_PAIRS_END) + _NAMES_END)
@@ -271,6 +277,25 @@ _LAYOUTS: dict[str, Callable[[Any, str], Any]] = {
     FACTORS: _parse_factors,
     CAPTIONS: _parse_captions,
 }
+
+
+def _choose(table: Mapping[str, Any], path: pathlib.Path, variable: str) -> Any:
+    """Returns the variable of a Python file that holds texts of classes."""
+    if variable:
+        if variable not in table:
+            raise unknown(f"variable of {path}:", variable, table)
+        return table[variable]
+    lists = [
+        name
+        for name, value in table.items()
+        if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values())
+    ]
+    if len(lists) != 1:
+        raise PromptError(
+            f"{path} has {len(lists)} variables with lists of texts by class"
+            f"{': ' + ', '.join(lists[:5]) if lists else ''}; name one as {path}:NAME"
+        )
+    return table[lists[0]]
 
 
 def _factors_of(table: Mapping[str, Any], path: pathlib.Path) -> Any:

@@ -1,13 +1,16 @@
-"""Reads tables of texts that are published as Python code, without running it."""
+"""Reads tables of texts that are published as Python code, without running it, or as CSV."""
 
 import ast
+import csv
+import io
 import pathlib
 from typing import Any
 
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.storage.files import read_bytes
 
-MOST_BYTES = 2**20
+MOST_BYTES = 4 * 2**20
+CLASS_COLUMNS = ("class", "class name", "class_name", "name")
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -31,6 +34,38 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or error
         raise PromptError(f"texts {path} cannot be read: {escape(str(reason))[:200]}") from None
+    return found
+
+
+def read_csv(path: pathlib.Path) -> dict[str, list[str]]:
+    """Returns the texts of each class of a CSV file with a header, in UTF-8.
+
+    The class is in the column named as one of `CLASS_COLUMNS`, a text of it in the last column; a
+    class may have several rows.
+
+    Raises:
+        PromptError: it cannot be read, or has no such columns.
+    """
+    try:
+        text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
+        header, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PromptError(f"texts {path} cannot be read: {escape(str(reason))[:200]}") from None
+    named = [name.strip().lower() for name in header]
+    column = next((place for place, name in enumerate(named) if name in CLASS_COLUMNS), -1)
+    if not 0 <= column < len(header) - 1:
+        raise PromptError(
+            f"texts {path}: its header {escape(','.join(header))[:80]!r} must have a column named "
+            f"{' or '.join(map(repr, CLASS_COLUMNS))}, and end with the column of the texts"
+        )
+    found: dict[str, list[str]] = {}
+    for line, row in enumerate(filter(None, rows), 2):
+        if len(row) != len(header):
+            raise PromptError(
+                f"texts {path}: row {line} has {len(row)} values, the header {len(header)}"
+            )
+        found.setdefault(row[column].strip(), []).append(row[-1].strip())
     return found
 
 

@@ -97,6 +97,41 @@ def test_factors_published_as_code_are_read_without_running_it(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
+SENTENCES = """
+CUSTOM_TEMPLATES = {"birds": "a photo of a {}, a type of bird."}
+BIOMEDCOOP_TEMPLATES = {
+    "robin": ["A robin sings.", "It is red."],
+    "Sea_Eagle": ["A large bird."],
+}
+"""
+
+
+def test_sentences_published_as_code_are_read_by_variable(tmp_path):
+    path = write(tmp_path, SENTENCES, "prompt_templates.py")
+    texts = text_files.read(path, "classes")
+    assert texts.of(["sea eagle", "Robin"])[0] == ("A large bird.",)
+    assert text_files.read(f"{path}:BIOMEDCOOP_TEMPLATES", "classes") == texts
+    with pytest.raises(PromptError, match=r"unknown variable.*'BIOMED'"):
+        text_files.read(f"{path}:BIOMED", "classes")
+    write(tmp_path, SENTENCES + 'OTHERS = {"cat": ["It purrs."]}', path.name)
+    with pytest.raises(PromptError, match=r"has 2 variables.*OTHERS; name one as .*:NAME"):
+        text_files.read(path, "classes")
+    assert text_files.read(f"{path}:OTHERS", "classes").of(["cat"]) == [("It purrs.",)]
+
+
+def test_sentences_are_read_from_csv(tmp_path):
+    rows = (
+        'SNo,Class Name,GPT3 discription\n1,brush hair,"\n\nBrushing, with a comb."\n\n2,run,Legs.'
+    )
+    texts = text_files.read(write(tmp_path, rows, "a.csv"), "classes")
+    assert texts.of(["Brush_hair", "run"]) == [("Brushing, with a comb.",), ("Legs.",)]
+    own = write(tmp_path, "class,text\ncat,one\ncat,two\n", "b.csv")
+    assert text_files.read(own, "classes").of(["cat"]) == [("one", "two")]
+    for content, words in (("a,b\n1,2", "must have a column"), ("class,text\ncat", "row 2 has 1")):
+        with pytest.raises(PromptError, match=words):
+            text_files.read(write(tmp_path, content, "c.csv"), "classes")
+
+
 def test_the_order_of_factors_is_part_of_the_texts():
     values = {"a": ["x"], "b": ["y"]}
     one = {"factors": {"first": values, "second": values}}
