@@ -107,6 +107,14 @@ class Config:
         role="run",  # identified by the digest of the texts, not by the path
         since="2026-12-01",
     )
+    second_backbone: str = field(
+        "embedded",
+        "a ViT beside the backbone, for methods that label training images themselves: DINO's "
+        "weight file, a directory, a hub id, or embedded for the embedded CLIP's image tower, a "
+        "stand-in",
+        role="run",  # identified by the hash of its weights, not by the path
+        since="2026-12-01",
+    )
     seed: int = field(
         1,
         "seed of shots, initial prompts, order of batches and augmentation",

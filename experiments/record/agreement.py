@@ -68,6 +68,7 @@ def check_run(of: Mapping[str, Any], train: Dataset, tests: Mapping[str, Dataset
         "the hash of the backbone": of["backbone"]["hash"],
         "the prompts of config.init_from": of["init_from"],
         "the texts of classes": of["texts"],
+        "the hash of the second backbone": of["second_backbone"],
         "the files of the training data": images["train"],
         **{f"the files of the test set {key}": one for key, one in images["tests"].items()},
         "the list of training data": _digest((*train.train, *train.val)),

@@ -55,6 +55,7 @@ def identify(
     start: str = "",
     preprocessing: Mapping[str, Any] | None = None,
     texts: str = "",
+    second: str = "",
 ) -> dict[str, Any]:
     """Returns the identity of a run.
 
@@ -65,11 +66,14 @@ def identify(
         start: digest of the prompts it starts from, "" if there are none.
         preprocessing: fields that differ from the preprocessing of earlier versions.
         texts: digest of the texts of classes that the method reads, "" if it reads none.
+        second: fingerprint of the second backbone, "" if there is none.
     """
     backbone = {"source": config["backbone"], "hash": fingerprint}
     own = {**config, "backbone": backbone, "pictures": images, "init_from": start[:SHORT]}
     if texts:
         own["texts"] = texts[:SHORT]
+    if second:
+        own["second_backbone"] = second
     return own | ({"preprocessing": dict(preprocessing)} if preprocessing else {})
 
 
@@ -275,7 +279,10 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
     start = results.get("init_from", {}).get("prompts", "")
     texts = (results.get("texts") or {}).get("digest", "")
     prepared = results.get("preprocessing")
-    there = identify(results["config"], results["backbone_hash"], images, start, prepared, texts)
+    second = (results.get("second_backbone") or {}).get("hash", "")
+    there = identify(
+        results["config"], results["backbone_hash"], images, start, prepared, texts, second
+    )
     refuse_other_run(folder, here, there, finished=True)
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
@@ -288,16 +295,19 @@ def figure_fields(
     config: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None,
     texts: Mapping[str, Any] | None = None,
+    second: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the fields in which runs of one average must agree, by name.
 
     Args:
         config: as of `as_json`.
-        preprocessing, texts: of the run's results.json.
+        preprocessing, texts, second: of the run's results.json.
     """
     prepared = {f"preprocessing.{name}": value for name, value in (preprocessing or {}).items()}
     if texts:
         prepared["texts"] = texts["digest"][:SHORT]
+    if second:
+        prepared["second_backbone"] = second["hash"]
     return prepared | {
         name: value
         for name, value in flat(config)

@@ -228,7 +228,8 @@ def _trained_by(content: Mapping[str, Any]) -> str:
 
 def _config(content: Mapping[str, Any]) -> dict[str, Any]:
     if content["protocol"] != EVALUATION:
-        return figure_fields(content["config"], content.get("preprocessing"), content.get("texts"))
+        names = ("preprocessing", "texts", "second_backbone")
+        return figure_fields(content["config"], *(content.get(name) for name in names))
     # Another training config is another model; the test data is identified by its hashes.
     trained = {f"trained {name}": value for name, value in content["source"]["config"].items()}
     return trained | content["seen"]

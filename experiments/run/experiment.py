@@ -94,6 +94,9 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
         results["preprocessing"] = run.identity["preprocessing"]
     if run.task.texts:
         results["texts"] = {"file": run.config.texts, "digest": run.task.texts.digest}
+    if run.second:
+        source = {"source": run.config.second_backbone, "hash": run.second.fingerprint}
+        results["second_backbone"] = source
     if run.start:
         results["init_from"] = {
             "folder": run.config.init_from,

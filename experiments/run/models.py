@@ -87,7 +87,10 @@ def describe_training(config: Config, results: Mapping[str, Any], date: str) -> 
         "views": config.data.views,
         "date": date,
         "config": figure_fields(
-            results["config"], results.get("preprocessing"), results.get("texts")
+            results["config"],
+            results.get("preprocessing"),
+            results.get("texts"),
+            results.get("second_backbone"),
         ),
     }
 

@@ -119,6 +119,7 @@ def check(config: ConfigDict | Config) -> Config:
 
 
 def refuse_changed(config: Config, names: Sequence[str], why: str) -> None:
+    """Raises a PromptError, which says why, if fields differ from their defaults."""
     for name in names:
         value, usual = operator.attrgetter(name)(config), FIELDS[name].default
         if value != usual:

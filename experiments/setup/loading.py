@@ -17,12 +17,15 @@ from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.setup import building, plans, preprocessing, protocols, starting, titles
 from experiments.setup.plans import Plan
 from prompt_jax import methods
+from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models import saved
 from prompt_jax.models.saved import Saved
 from prompt_jax.text import embedded, text_files
 from prompt_jax.text.class_texts import CAPTIONS, CLASSES, KINDS, Texts
+from prompt_jax.training import labeling
+from prompt_jax.training.labeling import Second
 from prompt_jax.training.sharding import Placement
 
 
@@ -37,6 +40,7 @@ class Loaded:
         start: the model that provides the initial prompts, if any.
         preprocessing: preprocessing of its images.
         texts: texts of classes that the method reads, if any.
+        second: the second backbone, if the method labels training images by one.
         notes: notes to print about the preprocessing.
     """
 
@@ -52,6 +56,7 @@ class Loaded:
     preprocessing: Preprocessing
     notes: tuple[str, ...]
     texts: Texts | None
+    second: Second | None
 
     @functools.cached_property
     def plan(self) -> Plan:
@@ -71,6 +76,7 @@ class Loaded:
             start,
             preprocessing.written(self.preprocessing, self.config.data),
             self.texts.digest if self.texts else "",
+            self.second.fingerprint if self.second else "",
         )
 
 
@@ -96,11 +102,13 @@ def load(
         for field in ("batch_size", "eval_batch_size"):
             placement.check(field, getattr(config, field))
     method, settings = building.build_method(config)
+    check_labels(config, method)
     texts = read_texts(config, method)
     start = starting.read(config, method)
     # Earlier versions assumed "gelu" for a bare state dict; their runs must resume.
     activation = "gelu" if workdir.is_begun(folder) else None
     backbone = backbone or building.build_backbone(config, activation, method)
+    second = _read_second(config, method, backbone.clip)
     if start:
         starting.check_backbone(config, start, backbone.fingerprint)
         saved.check_sizes(start, backbone.clip.config, config.backbone)
@@ -122,7 +130,33 @@ def load(
         prepared,
         tuple(notes),
         texts,
+        second,
     )
+
+
+def check_labels(config: Config, method: methods.Method) -> None:
+    """Checks that the protocol withholds labels from a method that labels images itself.
+
+    Raises:
+        PromptError: it does not, or a second backbone is named for another method.
+    """
+    if method.labeling is None:
+        why = f"{config.method} uses no second backbone"
+        building.refuse_changed(config, ("second_backbone",), why)
+    elif config.protocol_spec.reads_labels or config.data.on_videos:
+        raise PromptError(
+            f"config.protocol={config.protocol}: {config.method} trains on images without their "
+            "labels; use --config.protocol=unlabeled and a data set of images"
+        )
+
+
+def _read_second(config: Config, method: methods.Method, clip: CLIP) -> Second | None:
+    if method.labeling is None:
+        return None
+    try:
+        return labeling.read_second(config.second_backbone, clip)
+    except PromptError as error:
+        raise PromptError(f"config.second_backbone: {error}") from error
 
 
 def finished(run: Loaded) -> dict[str, Any] | None:

@@ -16,10 +16,13 @@ from experiments.setup.plans import Plan
 from experiments.setup.shots import FeatureMaker, Shots, make_shots, tokenize
 from prompt_jax import methods
 from prompt_jax.cli import hosts
+from prompt_jax.errors import PromptError
+from prompt_jax.methods.recipe import Labels
 from prompt_jax.models.saved import Saved
 from prompt_jax.storage.files import write_text
 from prompt_jax.text.class_names import Classes
-from prompt_jax.training import loop, recipes
+from prompt_jax.training import labeling, loop, recipes
+from prompt_jax.training.labeling import Second
 from prompt_jax.training.sharding import Placement
 
 
@@ -54,6 +57,7 @@ class Prepared(Testable):
         start: the model that provides the initial prompts, if any.
         prompts: initial prompts.
         trainable: number of trainable parameters.
+        second: the second backbone, if the method labels training images by one.
         shots: training batches; None if the method needs no training images.
         makes: computes image features of training and validation images.
     """
@@ -64,6 +68,7 @@ class Prepared(Testable):
     start: Saved | None
     prompts: methods.Prompts
     trainable: int
+    second: Second | None
     shots: Shots | None
     makes: FeatureMaker
 
@@ -78,6 +83,11 @@ def prepare(run: Loaded) -> Prepared:
     with workdir.release_on_error(run.folder):
         prepared = with_tasks(run, plan, identity)
         needs_shots = prepared.trainable > 0 or run.method.adaptation is not None
+        if needs_shots and not (run.config.protocol_spec.reads_labels or run.method.labeling):
+            raise PromptError(
+                f"config.protocol={run.config.protocol}: {run.config.method} trains on labels, "
+                "which this protocol withholds; use --config.protocol=few_shot"
+            )
         plans.refuse_empty(plan, needs_shots)
         shots = run.config.data.shots if run.config.protocol_spec.draws_shots else 0
         plan = overview.show(plan, shots, needs_shots)
@@ -137,6 +147,7 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
         start=run.start,
         prompts=prompts,
         trainable=recipes.count_trainable(run.method, prompts, run.settings),
+        second=run.second,
         shots=None,
         makes=FeatureMaker(
             run.method,
@@ -149,15 +160,39 @@ def with_tasks(run: Loaded, plan: Plan, identity: dict[str, Any]) -> Prepared:
 
 
 def with_shots(run: Prepared) -> Prepared:
-    """Returns the run with training batches; computes prompts from images if the method does."""
+    """Returns the run with training batches; computes prompts from images if the method does.
+
+    If the method labels the training images itself, this adds notes on it to the plan.
+    """
     with run.plan.listing_all_bad():
-        shots = make_shots(run.config, run.plan, run.method, run.task, run.makes, run.placement)
+        plan, own = _own_labels(run)
+        made = run.config, plan, run.method, run.task, run.makes, run.placement
+        shots = make_shots(*made, own)
     prompts, trainable = run.prompts, run.trainable
     if run.method.adaptation and shots.features is not None:
         given = shots.features, shots.labels, *shots.captions
         prompts = run.method.adaptation.make(prompts, run.task, *given)
         trainable = recipes.count_trainable(run.method, prompts, run.task.settings)
-    return dataclasses.replace(run, shots=shots, prompts=prompts, trainable=trainable)
+    return dataclasses.replace(run, plan=plan, shots=shots, prompts=prompts, trainable=trainable)
+
+
+def _own_labels(run: Prepared) -> tuple[Plan, Labels | None]:
+    """Returns the labels that the method makes itself, if it does, and the plan with notes."""
+    if run.second is None:
+        return run.plan, None
+    train, batches = run.plan.train, run.plan.batches
+    found = labeling.label_images(
+        run.method,
+        run.task,
+        run.second,
+        batches.test(train, train.train),
+        batches.test_steps(len(train.train)),
+        batches.inputs,
+        run.config.seed,
+        run.placement,
+    )
+    notes = (*run.second.notes, *labeling.describe(found, train.class_names))
+    return overview.add_notes(run.plan, notes), found
 
 
 def note_small_tower(settings: Any, layers: int) -> None:

@@ -54,6 +54,14 @@ def supervised(config: Config, load: Load) -> Parts:
     return dataset, {"test": dataset}
 
 
+def unlabeled(config: Config, load: Load) -> Parts:
+    """Trains on all training examples of a data set, whose labels methods do not get.
+
+    The class names are those of the data set. Tests on its test examples.
+    """
+    return supervised(config, load)
+
+
 def zero_shot_transfer(config: Config, load: Load) -> Parts:
     """Trains on all of one data set; tests on it and on all test lists of other data sets."""
     return _with_targets(config, load, load(config.data.key))
@@ -88,6 +96,7 @@ PARTS: dict[str, Callable[[Config, Load], Parts]] = {
     "base_to_novel": base_to_novel,
     "few_shot": few_shot,
     "supervised": supervised,
+    "unlabeled": unlabeled,
     "cross_dataset": transfer,
     "domain_generalization": transfer,
     "zero_shot_transfer": zero_shot_transfer,

@@ -1,5 +1,6 @@
 """Makes the training batches of a run: images, captioned videos, or cached features."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from prompt_jax.clip.packing import pack_captions
 from prompt_jax.clip.vocabulary.captions import Captions, tokenize_captions
 from prompt_jax.inputs.training_batches import TrainingBatches
 from prompt_jax.methods import Method, Task
+from prompt_jax.methods.recipe import Labels
 from prompt_jax.training import features
 from prompt_jax.training.sharding import Placement
 
@@ -131,9 +133,15 @@ def make_shots(
     task: Task,
     makes: FeatureMaker,
     placement: Placement,
+    own: Labels | None = None,
 ) -> Shots:
-    """Returns batches of the training images or videos, or of their cached features."""
+    """Returns batches of the training images or videos, or of their cached features.
+
+    `own` are labels that replace those of the training data.
+    """
     dataset, making, views = plan.train, plan.batches, config.cached_views
+    if own is not None:
+        dataset = relabel(dataset, own.labels)
     number = making.train_examples(dataset)
     steps = making.train_steps(number)
     # With fewer images than a batch, all of them form one batch; devices must divide it.
@@ -151,6 +159,14 @@ def make_shots(
     kept = "video's frames" if method.input == "frames" else "image"
     described = f"cached: {views} augmented view{'s' * (views > 1)} of each training {kept}"
     return Shots(making.features(rows, labels), steps, rows, labels, described, captions)
+
+
+def relabel(dataset: Dataset, labels: np.ndarray) -> Dataset:
+    """Returns a data set with other labels of its training examples, int[n]."""
+    names = dataset.class_names
+    pairs = zip(dataset.train, labels.tolist(), strict=True)
+    train = tuple(one._replace(label=label, name=names[label]) for one, label in pairs)
+    return dataclasses.replace(dataset, train=train)
 
 
 def tokenize(

@@ -218,6 +218,30 @@ def unstack_layers(frozen: dict[str, Any]) -> dict[str, Any]:
     return {part: _unstack_tower(tree) for part, tree in frozen.items()}
 
 
+def copy_arrays(
+    frozen: Mapping[str, Any], chooses: Callable[[tuple[str, ...]], bool]
+) -> dict[str, Any]:
+    """Copies those arrays of a backbone that train, by layer.
+
+    Args:
+        frozen: parameters, by layer or stacked.
+        chooses: (path, e.g. ("image", "block_0", "ln_1", "scale")) -> whether the array trains.
+
+    Returns:
+        the chosen arrays with the same nesting, for `merge`.
+    """
+    flat = flax.traverse_util.flatten_dict(unstack_layers(dict(frozen)))
+    # Training donates the buffers of the prompts: the frozen arrays need their own.
+    copies = {path: jnp.array(array, copy=True) for path, array in flat.items() if chooses(path)}
+    return flax.traverse_util.unflatten_dict(copies)
+
+
+def merge(frozen: Mapping[str, Any], arrays: Any) -> dict[str, Any]:
+    """Replaces arrays of a backbone, or adds them; those of one layer come before stacked ones."""
+    flat = flax.traverse_util.flatten_dict(frozen) | flax.traverse_util.flatten_dict(arrays)
+    return flax.traverse_util.unflatten_dict(flat)
+
+
 def _stack_tower(tower, dtype):
     if not isinstance(tower, Mapping) or "block_0" not in tower:
         return tower

@@ -21,7 +21,8 @@ from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.clip.text import Cache
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size
-from prompt_jax.methods.selection import Choice, HeldOut
+from prompt_jax.methods.recipe import Labeling
+from prompt_jax.methods.selection import Adaptation
 from prompt_jax.prompts import (
     PHOTO,
     ClassTokens,
@@ -128,7 +129,7 @@ def _prepare_nothing(prompts: Prompts, task: Task) -> None:
 
 
 def all_train(prompts: Prompts, settings: Any) -> Any:
-    """Trains every leaf: the default of `Method.trains`."""
+    """Returns True for every leaf: the default of `Method.trains` and `Method.decays`."""
     del settings
     return jax.tree.map(lambda _: True, prompts)
 
@@ -164,24 +165,6 @@ def zero(settings: Any) -> int:
     return 0
 
 
-class Adaptation(NamedTuple):
-    """Functions that compute prompts from the features of training images, around training.
-
-    Attributes:
-        make: (prompts, task, features float[V, n, d], labels int[n]) -> prompts computed from V
-            views of all n training images, before training. If `captions`, it also takes float[n,
-            d], the normalized features of the images' captions.
-        choose: (prompts, task, list of `selection.HeldOut`) -> prompts with the settings that are
-            best on these images, after training, and the `selection.Choice`, None if all settings
-            are given. The list may be empty.
-        captions: whether `make` reads captions; `Method.texts` is then "captions".
-    """
-
-    make: Callable[..., Prompts]
-    choose: Callable[[Prompts, Task, Sequence[HeldOut]], tuple[Prompts, Choice | None]]
-    captions: bool = False
-
-
 class Method(NamedTuple):
     """A prompt method.
 
@@ -215,6 +198,7 @@ class Method(NamedTuple):
             updates prompts; `rule` is the recipe's. It may bound parameters, or keep an average
             over epochs (`recipe.average_epochs`), which then is the result.
         adaptation: see `Adaptation`; None if prompts are not computed from training images.
+        labeling: how it labels the training images itself; None if it gets their labels.
         own_classes_only: settings -> whether the prompts only work for the classes they were
             trained on.
         context_slots: settings -> how many slots of the text tower lie between SOS and the tokens
@@ -248,6 +232,7 @@ class Method(NamedTuple):
     decays: Callable[[Prompts, Any], Any] = all_train
     optimizer: MakeOptimizer = keep
     adaptation: Adaptation | None = None
+    labeling: Labeling | None = None
     own_classes_only: Callable[[Any], bool] = never
     context_slots: Callable[[Any], int] = zero
     block: int = 0

@@ -1,7 +1,9 @@
-"""Recipes: the training settings of a method's publication; averages of prompts over epochs."""
+"""Recipes: the training settings of a method's publication; averages of prompts over epochs; labels
+of training images that a method makes itself.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,6 +72,35 @@ RETRIEVAL = Recipe(
 )
 """VoP's recipe for text-video retrieval (CVPR 2023, section 4.1). The paper searches the learning
 rate but does not print it; the rate is ours, also for other methods."""
+
+
+class Labels(NamedTuple):
+    """Labels of training images that a method made without reading the given ones.
+
+    Attributes:
+        labels: one per image.
+        described: how they were made, in words.
+        left_out: classes that no image can get, by label.
+    """
+
+    labels: Int[np.ndarray, " images"]
+    described: str
+    left_out: tuple[int, ...] = ()
+
+
+class Labeling(NamedTuple):
+    """How a method labels its training images itself; it is never given their labels.
+
+    Attributes:
+        make: (task, features float32[n, d], second float32[n, D], seed) -> `Labels`, from features
+            of all n images without augmentation: CLIP's, not normalized, and those of a second
+            backbone.
+        renormalizes: settings -> whether the second backbone gets images normalized by its own
+            mean and standard deviation, instead of CLIP's.
+    """
+
+    make: Callable[[Any, np.ndarray, np.ndarray, int], Labels]
+    renormalizes: Callable[[Any], bool]
 
 
 class Average(NamedTuple):

@@ -133,7 +133,7 @@ class Record:
             methods; methods are listed in this order.
         method: a `Method` of images, or `Encoders` of videos and texts.
         recipes: protocol to recipe, the paper's own protocol first. For other protocols, an image
-            method uses its recipe of base_to_novel.
+            method uses its recipe of base_to_novel, or else that of its own protocol.
         tunes: the place of the trainable parameters: the "text", the "images", "both", after
             frozen "features", or the backbone's "weights".
         published: figures of papers.
@@ -197,6 +197,7 @@ class Record:
 
     def recipe(self, protocol: str) -> Recipe | None:
         """Returns the recipe for a protocol, or None if a video method has none."""
-        if protocol not in self.recipes and self.kind == "images":
-            protocol = "base_to_novel"
+        if protocol not in self.recipes and self.kind == "images" and self.recipes:
+            usual = "base_to_novel"
+            protocol = usual if usual in self.recipes else self.own_protocol
         return self.recipes.get(protocol)

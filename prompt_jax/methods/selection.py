@@ -140,6 +140,24 @@ def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+class Adaptation(NamedTuple):
+    """Functions that compute prompts from the features of training images, around training.
+
+    Attributes:
+        make: (prompts, task, features float[V, n, d], labels int[n]) -> prompts computed from V
+            views of all n training images, before training. If `captions`, it also takes float[n,
+            d], the normalized features of the images' captions.
+        choose: (prompts, task, list of `HeldOut`) -> prompts with the settings that are
+            best on these images, after training, and the `Choice`, None if all settings
+            are given. The list may be empty.
+        captions: whether `make` reads captions; `Method.texts` is then "captions".
+    """
+
+    make: Callable[..., Prompts]
+    choose: Callable[[Prompts, Any, Sequence[HeldOut]], tuple[Prompts, Choice | None]]
+    captions: bool = False
+
+
 def in_words(values: Mapping[str, float]) -> str:
     """Returns settings as "alpha=1, beta=5.5"."""
     return ", ".join(f"{name}={value:g}" for name, value in values.items())

@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,34 +18,32 @@ from prompt_jax import methods
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.inputs import digests, draws, preparation
-from prompt_jax.inputs.augmenting import Augmentation, augment
-from prompt_jax.inputs.batching import read_ahead
+from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.preparation import Inputs
-from prompt_jax.inputs.training_batches import Batch, Batches
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
+from prompt_jax.models.shots import Shots
 from prompt_jax.text import text_files
-from prompt_jax.text.class_names import describe_meaningless
+from prompt_jax.text.class_names import check_names, describe_meaningless
 from prompt_jax.text.class_texts import Texts
 from prompt_jax.text.labels import number_labels
-from prompt_jax.training import compile_times, loop, recipes
+from prompt_jax.training import compile_times, labeling, loop, recipes
 from prompt_jax.training.features import FeatureMaker, choose, encode_captions, fit_features
 from prompt_jax.training.saving import Saving
 from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
 FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 CHECKPOINT_EVERY = 100  # steps
-_Request = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
 
 
 def fit(
     method: str,
     backbone: str | os.PathLike | Model,
     images: Any,
-    labels: Sequence[int] | Sequence[str] | np.ndarray,
+    labels: Sequence[int] | Sequence[str] | np.ndarray | None,
     names: Sequence[str] | None = None,
     *,
     template: str | None = None,
@@ -59,6 +57,7 @@ def fit(
     resume_dir: str | os.PathLike | None = None,
     mesh: str = "",
     texts: Any = None,
+    second_backbone: str | os.PathLike = labeling.EMBEDDED,
 ) -> Model:
     """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
@@ -71,7 +70,8 @@ def fit(
         method: name of a method.
         backbone: an argument of `load`, or its result.
         images: P images or videos; see `inputs.preparation`.
-        labels: P labels: numbers from 0, or class names.
+        labels: P labels: numbers from 0, or class names. None for a method that labels the images
+            itself; it then needs `names`.
         names: K class names; None for the sorted names in `labels`.
         template: template with "{}" for the class name; None for the backbone's template.
         settings: fields of the method's `Settings` that differ from the published values.
@@ -85,6 +85,9 @@ def fit(
             classes; "" puts all along `data`. See `prompt_jax.mesh`.
         texts: texts of the classes, for methods that read them (docs/texts.md): a path, the
             content of a file, or "embedded" for those of the embedded data sets.
+        second_backbone: for methods that label the images themselves: DINO's weight file, the
+            directory or hub id of a ViT, or "embedded", the embedded CLIP's image tower, a
+            stand-in.
 
     Returns:
         The trained model; `Model.save` saves it.
@@ -98,9 +101,9 @@ def fit(
         raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
     base = _backbone(backbone, frames)
     items = preparation.as_items(images, base.inputs)
-    numbers, class_names = number_labels(labels, names, len(items))
-    recipe = _recipe(method, epochs, batch_size, learning_rate)
     found = methods.find(method, f"{base.inputs.kind}s")
+    numbers, class_names = _labels(method, found, labels, names, len(items))
+    recipe = _recipe(method, epochs, batch_size, learning_rate)
     chosen = _settings(method, found, {**recipe.settings, **_mapping(settings)}, base.inputs)
     text = base.template if template is None else template
     if text.count("{}") != 1:
@@ -112,13 +115,16 @@ def fit(
     clip = methods.tower_for(found, clip, f"{base.inputs.kind}s")
     given = _texts(method, found, texts)
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text, texts=given)
-    shots = _Shots(items, numbers, base.inputs, Augmentation(flip, views=found.views), seed)
+    shots = Shots(items, numbers, base.inputs, Augmentation(flip, views=found.views), seed)
+    second = _second(method, found, second_backbone, base)
+    listed = [class_names[number] for number in numbers] if second is None else [""] * len(items)
     config = {
         **recipes.as_config(recipe, chosen),
-        "pictures": digests.digest(items, [class_names[number] for number in numbers]),
+        "pictures": digests.digest(items, listed),
         "template": text,
         "flip": flip,
         **({"texts": given.digest} if given else {}),
+        **({"second_backbone": second.fingerprint} if second else {}),
     }
     saving = None
     if resume_dir is not None:
@@ -130,6 +136,8 @@ def fit(
         saving = _saving(
             resume_dir, {**config, **own, **computed, "inputs": repr(base.inputs), "order": ordered}
         )
+    if second:
+        shots = _label(found, placement.put_task(task), class_names, second, shots, placement)
     prompts = _train(method, found, recipe, task, shots, saving, placement)
     prompts = Placement().replicate(prompts)  # where the backbone is
     return dataclasses.replace(
@@ -151,6 +159,55 @@ def fit(
         },
         _tasks={},
     )
+
+
+def _labels(
+    name: str, method: Method, labels: Any, names: Sequence[str] | None, number: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns int32[P] and the class names; zeros if the method labels the images itself."""
+    if method.labeling is None:
+        if labels is None:
+            raise PromptError(f"labels=None: {name} trains on labels; pass one for each image")
+        return number_labels(labels, names, number)
+    known = tuple(names or ())
+    if labels is not None or len(known) < 2:
+        raise PromptError(
+            f"{name} labels the images itself: pass labels=None, and the names of all classes, at "
+            "least two, as names=[…]"
+        )
+    check_names(known)
+    if not number:
+        raise PromptError("there are no images to train on")
+    return np.zeros(number, np.int32), known
+
+
+def _second(
+    name: str, method: Method, source: str | os.PathLike, base: Model
+) -> labeling.Second | None:
+    if method.labeling:
+        return labeling.read_second(source, base.clip)
+    if source != labeling.EMBEDDED:
+        raise PromptError(f"second_backbone={source}: {name} uses no second backbone; omit it")
+    return None
+
+
+def _label(
+    method: Method,
+    task: Task,
+    names: Sequence[str],
+    second: labeling.Second,
+    shots: Shots,
+    placement: Placement,
+) -> Shots:
+    """Returns the images with the labels that the method makes; prints how."""
+    size = min(FEATURES_AT_ONCE[shots.inputs.kind], len(shots.items))
+    total = -(-len(shots.items) // size)
+    own = labeling.label_images(
+        method, task, second, shots.plain(size), total, shots.inputs, shots.seed, placement
+    )
+    for note in (*second.notes, *labeling.describe(own, names)):
+        print(f"note: {note}")
+    return dataclasses.replace(shots, labels=own.labels)
 
 
 def _texts(name: str, method: Method, texts: Any) -> Texts | None:
@@ -204,92 +261,12 @@ def _settings(name: str, method: Method, asked: Mapping[str, Any], inputs: Input
     return settings
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shots:
-    """Training images or videos with labels, and the options for reading them."""
-
-    items: Sequence[Any]
-    labels: np.ndarray
-    inputs: Inputs
-    augmentation: Augmentation
-    seed: int
-
-    def paths(self) -> list[str]:
-        """Returns the path of each image, "" if it has none."""
-        kinds = preparation.PATHS
-        return [os.fspath(item) if isinstance(item, kinds) else "" for item in self.items]
-
-    def batches(self, batch_size: int) -> Batches:
-        """Returns endless training batches, with the same draws as the loaders of experiments."""
-        number = len(self.items)
-        part = slice(0, min(batch_size, number))
-        rows_of = draws.shuffled_rows(number, batch_size, self.seed, part)
-
-        def read(numbers: range) -> Generator[Batch]:
-            def asked(number_of_batch: int) -> _Request:
-                epoch, first, rows = rows_of(number_of_batch)
-                return rows, epoch * number + first + np.arange(len(rows))
-
-            yield from self._read(map(asked, numbers), draws.TRAINING, part.stop)
-
-        return Batches(read)
-
-    def views(self, views: int, size: int) -> Iterator[Batch]:
-        """Returns augmented views of all images in order; the last batch of each view is padded."""
-        number = len(self.items)
-        starts = [range(start, min(start + size, number)) for start in range(0, number, size)]
-        asked = (
-            (np.array(rows), view * number + np.array(rows))
-            for view in range(views)
-            for rows in starts
-        )
-        return self._read(asked, draws.VIEWS, size)
-
-    def _read(self, asked: Iterable[_Request], stream: int, size: int) -> Generator[Batch]:
-        """Yields batches of `size` with the requested rows, augmented by their draws."""
-
-        def ask(one: _Request) -> tuple[np.ndarray, list[Callable[[], None]]]:
-            image = np.zeros((size, *self.augmentation.axes, *self.inputs.shape), np.float32)
-            rngs = (draws.generator(self.seed, stream, int(draw)) for draw in one[1])
-            jobs: list[Callable[[], None]] = [
-                functools.partial(self._augment, int(row), rng, out)
-                for row, rng, out in zip(one[0], rngs, image, strict=False)
-            ]
-            return image, jobs
-
-        for (rows, _), image, jobs in read_ahead(asked, ask):
-            for job in jobs:
-                job.result()
-            label = np.full(size, draws.PADDING_LABEL, np.int32)
-            label[: len(rows)] = self.labels[rows]
-            yield {"image": image, "label": label}
-
-    def _augment(self, row: int, rng: np.random.Generator, out: np.ndarray) -> None:
-        item = self.items[row]
-        if preparation.is_float(item):
-            _refuse_views(self.augmentation.views)
-            out[...] = preparation.checked(item, self.inputs)
-            return
-        opened = (preparation.open_video if self.inputs.frames else preparation.decode)(
-            item, self.inputs
-        )
-        augment(opened, self.inputs, self.augmentation, rng, out)
-
-
-def _refuse_views(views: Sequence[str]) -> None:
-    if views:
-        raise PromptError(
-            f"this method trains on {len(views)} views of each image ({', '.join(views)}), which "
-            "are made before it is normalized; pass files, Pillow images or uint8 arrays"
-        )
-
-
 def _train(
     name: str,
     method: Method,
     recipe: Recipe,
     task: Task,
-    shots: _Shots,
+    shots: Shots,
     saving: Saving | None,
     placement: Placement,
 ) -> Prompts:
@@ -317,7 +294,7 @@ def _train(
 
 
 def _features(
-    method: Method, task: Task, shots: _Shots, views: int, placement: Placement
+    method: Method, task: Task, shots: Shots, views: int, placement: Placement
 ) -> np.ndarray:
     """Returns frozen features of augmented views, float32[V, n, d], or [V, n, F, d] of frames."""
     number = len(shots.items)

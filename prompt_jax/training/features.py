@@ -33,24 +33,37 @@ class FeatureMaker:
     def run(
         self, title: str, batches: Iterable[dict[str, np.ndarray]], total: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns features float32[N, …] and labels int32[N] of batches, without their padding.
+        """Returns features and labels of batches; see `encode_batches`."""
+        encode = functools.partial(self.encode, self._frozen)
+        return encode_batches(encode, self._placement, title, batches, total)
 
-        Args:
-            title: title of the progress bar.
-            batches: {"image", "label"}; rows with `PADDING_LABEL` are dropped.
-            total: number of batches.
-        """
-        features, labels = [], []
-        with progress.bar(title, total) as advance:
-            for done, batch in enumerate(batches, 1):
-                placed = self._placement.place(batch)
-                encoded = to_host(self.encode(self._frozen, placed["image"]))
-                features.append(np.asarray(encoded, np.float32))
-                labels.append(to_host(placed["label"]))
-                advance(done, "")
-        kept = np.concatenate(labels)
-        real = kept != PADDING_LABEL
-        return np.concatenate(features)[real], kept[real]
+
+def encode_batches(
+    encode: Callable[[jax.Array], jax.Array],
+    placement: Placement,
+    title: str,
+    batches: Iterable[dict[str, np.ndarray]],
+    total: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features float32[N, …] and labels int32[N] of batches, without their padding.
+
+    Args:
+        encode: a compiled function of the images of a batch.
+        placement: of batches on devices.
+        title: title of the progress bar.
+        batches: {"image", "label"}; rows with `PADDING_LABEL` are dropped.
+        total: number of batches.
+    """
+    features, labels = [], []
+    with progress.bar(title, total) as advance:
+        for done, batch in enumerate(batches, 1):
+            placed = placement.place(batch)
+            features.append(np.asarray(to_host(encode(placed["image"])), np.float32))
+            labels.append(to_host(placed["label"]))
+            advance(done, "")
+    kept = np.concatenate(labels)
+    real = kept != PADDING_LABEL
+    return np.concatenate(features)[real], kept[real]
 
 
 def encode_captions(

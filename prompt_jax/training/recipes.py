@@ -19,7 +19,8 @@ SHOTS = 16
 def find(name: str) -> Recipe:
     """Returns a method's recipe for classification: base-to-novel on images, 16 shots on videos.
 
-    Without such a recipe, image methods get the default one and video methods VoP's.
+    Without such a recipe, image methods get that of their own protocol, or the default one, and
+    video methods VoP's.
     """
     if methods.of_images(name):
         record = methods.find_record(name, "images")

@@ -93,7 +93,7 @@ def read(source: str | Path) -> Checkpoint:
     try:
         weights = _find_weights(path) if path.is_dir() else path
         state, notes = read_with_notes(weights)
-        found = _read(state, weights.parent)
+        found = build(state, weights.parent)
         return found._replace(assumed=(*notes, *found.assumed))
     except PromptError as error:
         raise PromptError(f"{path}: {error}") from None
@@ -134,7 +134,8 @@ def _find_weights(folder: Path) -> Path:
     raise PromptError(f"the directory has none of {', '.join(hub.HUGGING_FACE_WEIGHTS)}")
 
 
-def _read(state: State, folder: Path) -> Checkpoint:
+def build(state: State, folder: Path) -> Checkpoint:
+    """Returns the ViT of a state dict; `folder` may have files beside its weights."""
     if any(name.startswith(("vit.", "dino.")) for name in state):
         state = {name.removeprefix("vit.").removeprefix("dino."): x for name, x in state.items()}
     state = {
@@ -161,7 +162,7 @@ def _dino(state: State) -> Checkpoint:
         f"assumed: heads of width {HEAD_WIDTH}, LayerNorms with epsilon {DINO_EPSILON:g}, exact "
         "GELU, and images normalized by ImageNet's mean and standard deviation, as in DINO",
     )
-    return _build(dino_layout(config.layers), config, state, IMAGENET, assumed)
+    return _checked(dino_layout(config.layers), config, state, IMAGENET, assumed)
 
 
 def _dino_config(state: State) -> ViTConfig:
@@ -224,7 +225,7 @@ def _hugging_face(state: State, folder: Path) -> Checkpoint:
             "beside the weights would state it"
         )
     layout = hugging_face_layout(layers)
-    return _build(layout, config, state, normalization, tuple(assumed))
+    return _checked(layout, config, state, normalization, tuple(assumed))
 
 
 def _read_config(content: Mapping[str, Any]) -> _Config:
@@ -242,7 +243,7 @@ def _read_normalization(content: Mapping[str, Any]) -> Normalization:
     return tuple(found.image_mean), tuple(found.image_std)
 
 
-def _build(
+def _checked(
     layout: Layout,
     config: ViTConfig,
     state: State,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from reference import BATCH, FOLDER
+from reference import BATCH, FIGURES, FOLDER
 from safetensors.numpy import save_file
 
 from prompt_jax.clip.layers import stack_layers
@@ -49,8 +49,7 @@ def test_dino_layout_gives_the_published_features(tmp_path):
     assert found.config == SIZES
     assert found.normalization == loading.IMAGENET
     assert "heads of width 64" in found.assumed[0]
-    with np.load(FOLDER / "nola.npz") as figures:
-        published = figures["dino_features"]
+    published = FIGURES["nola"]["dino_features"]
     assert np.abs(features(found, BATCH["image"]) - published).max() < 1e-5
     stacked = found._replace(frozen=stack_layers(found.frozen))
     assert np.abs(features(stacked, BATCH["image"], scan_layers=True) - published).max() < 1e-5
@@ -86,7 +85,7 @@ def test_both_layouts_have_150_arrays_of_the_same_shapes_at_the_released_size():
 def test_images_are_renormalized_for_the_tower():
     config, frozen = SIZES, None
     with np.load(FOLDER / "dino.npz") as arrays:
-        found = loading._read({n: np.asarray(arrays[n], np.float32) for n in arrays}, FOLDER)
+        found = loading.build({n: np.asarray(arrays[n], np.float32) for n in arrays}, FOLDER)
     config, frozen = found.config, found.frozen
     pixels = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     given, wanted = ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)), loading.IMAGENET
@@ -157,7 +156,7 @@ def test_names_without_weights_are_rejected(tmp_path):
 
 def test_fingerprint_is_of_the_arrays():
     with np.load(FOLDER / "dino.npz") as arrays:
-        found = loading._read({n: np.asarray(arrays[n], np.float32) for n in arrays}, FOLDER)
+        found = loading.build({n: np.asarray(arrays[n], np.float32) for n in arrays}, FOLDER)
     same = loading.fingerprint(found.config, stack_layers(found.frozen))
     assert loading.fingerprint(found.config, found.frozen) == same
     other = jax.tree.map(lambda x: x + 1, found.frozen)

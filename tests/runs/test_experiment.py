@@ -171,7 +171,9 @@ def test_a_given_setting_is_used_and_nothing_is_selected(setting):
 
 
 def test_every_method_of_the_table_has_a_row():
-    assert set(METHODS) == set(methods.METHODS)
+    # Methods that label images themselves have another protocol, see tests/labeling.
+    reads = {name for name, method in methods.METHODS.items() if method.labeling is None}
+    assert set(METHODS) == reads
 
 
 @pytest.mark.parametrize(

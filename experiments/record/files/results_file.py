@@ -67,6 +67,11 @@ class _TextsRead(_Part):
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+class _Second(_Part):
+    source: str
+    hash: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+
+
 class _OfClass(_Part):
     examples: Count
     accuracy: Percent
@@ -136,6 +141,7 @@ class Results(_OptionalFields):
     replacements: list[str] | None = None
     preprocessing: dict[str, Any] | None = None
     texts: _TextsRead | None = None
+    second_backbone: _Second | None = None
 
 
 class Evaluation(_Part):

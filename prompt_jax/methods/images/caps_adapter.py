@@ -18,7 +18,6 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError, shorten, unknown
 from prompt_jax.methods import selection
 from prompt_jax.methods.method import (
-    Adaptation,
     Method,
     Output,
     Prompts,
@@ -319,7 +318,7 @@ METHOD = Method(
     input="features",
     constants=constants,
     trains=trains,
-    adaptation=Adaptation(from_shots, tune, captions=True),
+    adaptation=selection.Adaptation(from_shots, tune, captions=True),
     texts=CAPTIONS,
     block=BLOCK,
     check=selection.check_shots,

@@ -15,7 +15,6 @@ from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import selection
 from prompt_jax.methods.method import (
-    Adaptation,
     Method,
     Output,
     Prompts,
@@ -236,7 +235,7 @@ METHOD = Method(
     input="features",
     constants=describe_classes,
     trains=trains,
-    adaptation=Adaptation(from_shots, tune),
+    adaptation=selection.Adaptation(from_shots, tune),
     check=selection.check_shots,
 )
 

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import Frozen
+from prompt_jax.clip.layers import merge
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
 from prompt_jax.methods.video import vop
-from prompt_jax.methods.video.tuned import encode_plain_texts, merge
+from prompt_jax.methods.video.tuned import encode_plain_texts
 from prompt_jax.prompts import init_linear
 
 INPUTS = ("normed", "residual")

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from prompt_jax.clip import Frozen
 from prompt_jax.clip.image import LayerRun
+from prompt_jax.clip.layers import merge
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError
 from prompt_jax.methods import actions
@@ -20,7 +21,7 @@ from prompt_jax.methods.encoders import Encoders, pool_frames
 from prompt_jax.methods.method import Output, Prompts, Task, Videos
 from prompt_jax.methods.objectives import compare, contrast_classes
 from prompt_jax.methods.record import Published, Record
-from prompt_jax.methods.video.tuned import encode_plain_texts, merge
+from prompt_jax.methods.video.tuned import encode_plain_texts
 from prompt_jax.methods.video.vop import check_frames
 from prompt_jax.prompts import STANDARD_DEVIATION, init_linear
 from prompt_jax.text.class_texts import CLASSES

@@ -8,13 +8,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import flax.traverse_util
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import CLIPConfig, Frozen
-from prompt_jax.clip.layers import unstack_layers
+from prompt_jax.clip.layers import copy_arrays, merge
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.methods.encoders import Encoders, VideoSettings, encode_captions, encode_frames
 from prompt_jax.methods.method import Prompts, Task, Videos
@@ -24,12 +23,6 @@ HIGHEST_SCALE = math.log(100)
 
 Chooses = Callable[[tuple[str, ...], CLIPConfig], bool]
 """(path of an array of the backbone, the backbone's config) -> whether it trains."""
-
-
-def merge(frozen: Frozen, arrays: Any) -> Frozen:
-    """Replaces arrays of the backbone, or adds them."""
-    flat = flax.traverse_util.flatten_dict(frozen) | flax.traverse_util.flatten_dict(arrays)
-    return flax.traverse_util.unflatten_dict(flat)
 
 
 def encode_plain_texts(
@@ -96,11 +89,7 @@ def is_last_block(path: tuple[str, ...], sizes: CLIPConfig) -> bool:
 
 def copy_chosen(task: Task, chooses: Chooses) -> dict[str, Any]:
     """Copies the backbone's arrays that train, with the same nesting."""
-    flat = flax.traverse_util.flatten_dict(unstack_layers(task.frozen))
-    chosen = {path: x for path, x in flat.items() if chooses(path, task.clip.config)}
-    # Training donates the buffers of the prompts: the frozen arrays need their own.
-    copies = {path: jnp.array(array, copy=True) for path, array in chosen.items()}
-    return flax.traverse_util.unflatten_dict(copies)
+    return copy_arrays(task.frozen, lambda path: chooses(path, task.clip.config))
 
 
 def _tuned(chooses: Chooses, **others: Any) -> Encoders:
