@@ -146,13 +146,6 @@ def _accept(prompts: Prompts, settings: Any, classes: int) -> None:
     del prompts, settings, classes
 
 
-def _no_label_losses(
-    prompts: Prompts, prepared: Any, task: Task, x: Any, labels: Int[Array, " batch"]
-) -> dict[str, Float[Array, ""]]:
-    del prompts, prepared, task, x, labels
-    return {}
-
-
 def never(settings: Any) -> bool:
     """Returns False: the default of `Method.own_classes_only`."""
     del settings
@@ -181,8 +174,6 @@ class Method(NamedTuple):
             float[B, F, d], the same for the frames of videos. "statistics": float[B, d + 2 L d_v],
             features and statistics of all layers' tokens, see `inputs.split_statistics`. "videos":
             float[B, F, H, W, 3].
-        label_losses: (prompts, prepared, task, x, labels int[B]) -> terms of the loss by name,
-            weighted, that need the labels, beside the cross-entropy and `Output.losses`.
         views: names of the augmentations, see `inputs.images.views.VIEWS`, that give V views of
             each training image; "recipe" is the recipe's own. In training x then is `Views` of V
             times what `input` says; in testing it is one view, without `Views`. Empty: one view.
@@ -221,9 +212,6 @@ class Method(NamedTuple):
     forward: Callable[[Prompts, Any, Task, Any], Output]
     prepare: Callable[[Prompts, Task], Any] = _prepare_nothing
     input: Literal["images", "features", "frames", "statistics", "videos"] = "images"
-    label_losses: Callable[
-        [Prompts, Any, Task, Any, Int[Array, " batch"]], Mapping[str, Float[Array, ""]]
-    ] = _no_label_losses
     views: tuple[str, ...] = ()
     learn: Learn | None = None
     objective: Literal["classes", "pairs"] = "classes"

@@ -1,6 +1,5 @@
 """Defines the training step; only the prompts are differentiated."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,8 +78,6 @@ def loss_and_output(
             )
         rng = jax.random.fold_in(jax.random.key(0), batch.get("step", 0))
         output = method.learn(prompts, prepared, task, seen, batch["label"], rng)
-    more = method.label_losses(prompts, prepared, task, seen, batch["label"])
-    output = dataclasses.replace(output, losses={**output.losses, **more})
     return loss_of(output, batch.get("targets", batch["label"])), output
 
 

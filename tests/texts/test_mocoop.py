@@ -100,8 +100,9 @@ def test_further_classes_only_enter_the_text_term(prompts, task, features, prepa
     every = methods.make_task(METHOD, TINY, FROZEN, [*CLASSES, "a new thing"], settings)
 
     def terms(task, prepared):
-        found = METHOD.label_losses(prompts, prepared, task, features, BATCH["label"])
-        return {name: float(value) for name, value in found.items()}
+        rng = jax.random.key(0)
+        found = METHOD.learn(prompts, prepared, task, features, BATCH["label"], rng)
+        return {name: float(value) for name, value in found.losses.items()}
 
     before, after = terms(task, prepared), terms(wider, prepared)
     expected = terms(every, jax.jit(METHOD.prepare)(prompts, every))

@@ -142,20 +142,6 @@ def test_the_loss_is_the_weighted_cross_entropies_and_the_additional_terms(
     assert float(train.loss_of(output, LABELS)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_terms_that_need_the_labels_add_to_the_loss():
-    def of_labels(prompts, prepared, task, x, labels):
-        assert len(x) == len(labels) and prompts == {} and prepared is None
-        return {"labels": task.scale * jnp.mean(labels)}
-
-    task, plain = task_of("zero_shot"), methods.get("zero_shot")
-    method = plain._replace(label_losses=of_labels)
-    before, _ = train.loss_and_output(plain, {}, task, BATCH)
-    after, output = train.loss_and_output(method, {}, task, BATCH)
-    expected = float(task.scale * jnp.mean(BATCH["label"]))
-    assert float(after - before) == pytest.approx(expected, rel=1e-5)
-    assert float(output.losses["labels"]) == pytest.approx(expected)
-
-
 def test_one_weight_per_iteration():
     with pytest.raises(ValueError):
         train.loss_of(Output(LOGITS, (1.0,)), LABELS)

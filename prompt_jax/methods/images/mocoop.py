@@ -271,18 +271,20 @@ def target(
     return cosines, jax.nn.softmax(raised, axis=-1)
 
 
-def label_losses(
+def learn(
     prompts: Prompts,
     prepared: Float[Array, "experts classes dim"],
     task: Task,
     features: Float[Array, "batch dim"],
     labels: Int[Array, " batch"],
-) -> dict[str, Float[Array, ""]]:
-    """Computes the losses "text" and "gate".
+    rng: PRNGKeyArray,
+) -> Output:
+    """Computes the same as `forward`, and the losses "text" and "gate".
 
     "text" is the mean over experts and classes of the cross-entropy of the expert's feature with
     all prototypes of its group, without temperature; "gate" is that of the router with `target`.
     """
+    del rng
     s, known = task.settings, task.constants
     experts = prepared
     if known.further is not None:
@@ -294,7 +296,8 @@ def label_losses(
     images = normalize(features)
     _, targets = target(known.prototypes, images, labels, s.chosen)
     gates = optax.softmax_cross_entropy(route(prompts, images), targets)
-    return {"text": s.text_weight * jnp.mean(text), "gate": s.gate_weight * jnp.mean(gates)}
+    losses = {"text": s.text_weight * jnp.mean(text), "gate": s.gate_weight * jnp.mean(gates)}
+    return dataclasses.replace(forward(prompts, prepared, task, features), losses=losses)
 
 
 METHOD = Method(
@@ -303,7 +306,7 @@ METHOD = Method(
     forward,
     prepare,
     input="features",
-    label_losses=label_losses,
+    learn=learn,
     constants=constants,
     context_slots=count_slots,
 )
