@@ -31,6 +31,9 @@ def test_a_record_matches_its_method(record):
     assert record.sees_at_test in ("", *SEES_AT_TEST)
     assert record.at_test().removesuffix(f", {NEEDS_TEXTS}") in SEES_AT_TEST
     assert record.sees_in_training in SEES_IN_TRAINING
+    # Only a method that takes several images at once can depend on them.
+    in_blocks = getattr(record.method, "block", 0) > 0
+    assert in_blocks == (record.sees_at_test == "a batch")
     assert not record.export or record.export in source.methods()
     for row in record.published:
         sizes = {len(figures) for figures in row.figures.values()}
