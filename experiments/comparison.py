@@ -3,13 +3,14 @@
     python -m experiments.comparison [--of images] [--out results/comparison-images]
         [--methods coop,pro_mpt] [--seeds 1] [--protocols base_to_novel] [--processes 2]
 
-Images: base-to-novel and few-shot; domain generalization if --protocols names it. Retrieval:
-text-video retrieval. Actions: few-shot and base-to-novel; with 16 shots also vop_p, vop_c and vop_f
-if --methods names them. Methods that read texts of classes read the embedded ones. Finished runs
-are kept, so that an interrupted comparison resumes. Writes tables, plots, and comparison.md: one
-table of all methods with H, few-shot accuracy, training time, parameters and what a prediction sees
-at test, then all tables, with the date and the commit. --processes runs several methods at a time,
-each on its own core: for videos on two CPU cores this is 1.6 times as fast as one process.
+Images: base-to-novel and few-shot, or training without labels for methods that read none; domain
+generalization if --protocols names it. Retrieval: text-video retrieval. Actions: few-shot and
+base-to-novel; with 16 shots also vop_p, vop_c and vop_f if --methods names them. Methods that read
+texts of classes read the embedded ones. Finished runs are kept, so that an interrupted comparison
+resumes. Writes tables, plots, and comparison.md: one table of all methods with H, few-shot
+accuracy, training time, parameters and what a prediction sees at test, then all tables, with the
+date and the commit. --processes runs several methods at a time, each on its own core: for videos on
+two CPU cores this is 1.6 times as fast as one process.
 """
 
 import sys
@@ -43,6 +44,8 @@ from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.evaluation.metrics import harmonic_mean
 
+HALVES, FEW, UNLABELED = "base_to_novel", "few_shot", "unlabeled"
+COLUMNS = ((HALVES, "base"), (HALVES, "new"), (FEW, "test"), (UNLABELED, "test"))
 TASKS = {"images": images, "retrieval": retrieval, "actions": actions}
 
 
@@ -55,36 +58,39 @@ def run_all(folder: pathlib.Path, configs: Sequence[ConfigDict], seeds: tuple[in
 
 
 def overview(folder: pathlib.Path) -> tuple[list[str], list[list[str]]]:
-    """Returns a table of the methods' runs of base-to-novel and of the most shots of few-shot.
+    """Returns a table of the methods' runs of base-to-novel, of the most shots of few-shot, and of
+    training without labels.
 
-    Its columns are base, new and H, the accuracy with most shots, seconds of training per run and
-    trained parameters of base-to-novel (of few-shot where there is no such run), and what a
-    prediction depends on. Methods with the highest H are first.
+    Its columns are base, new and H, the accuracy with most shots and without labels, seconds of
+    training per run and trained parameters (of base-to-novel, or else of another protocol), and
+    what a prediction depends on. Methods with the highest H are first.
     """
     found, _ = runs.read(folder)
     named: dict[str, dict[str, list[runs.Run]]] = {}
-    shots = max((run.shots for run in found if run.protocol == "few_shot"), default=0)
+    shots = max((run.shots for run in found if run.protocol == FEW), default=0)
     for run in found:
-        if run.protocol == "base_to_novel" or (run.protocol, run.shots) == ("few_shot", shots):
+        if run.protocol in (HALVES, UNLABELED) or (run.protocol, run.shots) == (FEW, shots):
             named.setdefault(run.method, {}).setdefault(run.protocol, []).append(run)
     lines = []
     for method, by_protocol in named.items():
-        halves, few = (by_protocol.get(name, []) for name in ("base_to_novel", "few_shot"))
-        base, new = ([run.accuracy[half] for run in halves] for half in ("base", "new"))
+        columns = [
+            [run.accuracy[test] for run in by_protocol.get(protocol, ())]
+            for protocol, test in COLUMNS
+        ]
+        base, new, *_ = columns
         h = list(map(harmonic_mean, base, new))
         of_means = harmonic_mean(statistics.fmean(base), statistics.fmean(new)) if h else None
-        accuracy = [run.accuracy["test"] for run in few]
-        those = halves or few
-        cells = [tables.mean_and_deviation(each) if each else "" for each in (base, new)]
-        cells.append(tables.mean_and_deviation(h, of_means) if h else "")
-        cells.append(tables.mean_and_deviation(accuracy) if accuracy else "")
+        cells = [tables.mean_and_deviation(each) if each else "" for each in columns]
+        cells.insert(2, tables.mean_and_deviation(h, of_means) if h else "")
+        those = next(iter(by_protocol.values()))
         seconds = statistics.fmean(run.own_seconds for run in those)
         parameters = "" if those[0].trainable is None else f"{those[0].trainable:,}"
         sees = tables.sees_at_test(method, those[0].kind)
         row = [method, str(len(those)), *cells, f"{seconds:.0f}", parameters, sees]
-        lines.append((-(of_means or 0), -statistics.fmean(accuracy or [0]), row))
-    headers = ["method", "seeds", "base", "new", "H", f"{shots} shots", "training, s", "parameters"]
-    return [*headers, tables.SEES], [row for *_, row in sorted(lines)]
+        best = max((statistics.fmean(each) for each in columns if each), default=0.0)
+        lines.append((-(of_means or 0.0), -best, row))
+    headers = ["method", "seeds", "base", "new", "H", f"{shots} shots", "no labels"]
+    return [*headers, "training, s", "parameters", tables.SEES], [row for *_, row in sorted(lines)]
 
 
 def write_page(folder: pathlib.Path, minutes: float) -> pathlib.Path:

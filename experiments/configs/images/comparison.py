@@ -12,7 +12,7 @@ from prompt_jax import methods
 
 METHODS = tuple(methods.METHODS)
 OPTIONAL_METHODS: tuple[str, ...] = ()
-PROTOCOLS = ("base_to_novel", "few_shot")
+PROTOCOLS = ("base_to_novel", "few_shot", "unlabeled")
 OPTIONAL_PROTOCOLS = ("domain_generalization",)
 SHOTS = 16
 SOURCE = "night"
@@ -24,9 +24,17 @@ DEPTH, PUBLISHED_DEPTH = 5, 9  # of 6 layers, and of 12
 
 
 def get_configs() -> list[ConfigDict]:
-    """Returns a sweep over three seeds per method and protocol."""
+    """Returns a sweep over three seeds per method and protocol.
+
+    Methods that train without labels have a protocol of their own, the others have all the others.
+    """
     names = (*PROTOCOLS, *OPTIONAL_PROTOCOLS)
-    return [_config(name, method) for name in names for method in METHODS]
+    return [
+        _config(name, method)
+        for name in names
+        for method in METHODS
+        if (name == "unlabeled") == (_record(method).sees_in_training == "no labels")
+    ]
 
 
 def _config(name: str, method: str) -> ConfigDict:
@@ -41,8 +49,11 @@ def _config(name: str, method: str) -> ConfigDict:
     for field in ("depth", "vision_depth"):
         if c.settings.get(field) == PUBLISHED_DEPTH:
             c.settings[field] = DEPTH
-    record = methods.RECORDS["images"][method]
-    trains = record.sees_in_training != "nothing"
+    trains = _record(method).sees_in_training != "nothing"
     if trains and methods.get(method).input == "features" and not c.cached_views:
         c.cached_views = VIEWS
     return c
+
+
+def _record(method: str) -> methods.Record:
+    return methods.RECORDS["images"][method]

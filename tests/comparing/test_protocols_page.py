@@ -9,7 +9,7 @@ from experiments.config.protocols import PROTOCOLS
 from prompt_jax import methods
 from prompt_jax.methods.record import NEEDS_TEXTS, SEES_AT_TEST, SEES_IN_TRAINING
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
 import protocols_figure  # noqa: E402
 
