@@ -30,7 +30,6 @@ class RunBatches:
 
     Attributes:
         inputs: image size, preprocessing and, for videos, frames, as in testing.
-        train_frames: frames per training video; 0 for images.
         augmentation: augmentation of training examples.
         batch_size: examples per training step.
         eval_batch_size: examples per step in testing and feature extraction.
@@ -38,10 +37,10 @@ class RunBatches:
         options: reading threads and processes.
         mix: whether training videos are mixed and labels smoothed.
         video_views: draws of frames per test video, with three crops each; 0: a single view.
+        train_frames: frames per training video; 0: as in testing, with one pass.
     """
 
     inputs: Inputs
-    train_frames: int
     augmentation: Augmentation
     batch_size: int
     eval_batch_size: int
@@ -49,6 +48,7 @@ class RunBatches:
     options: ReadOptions
     mix: bool = False
     video_views: int = 0
+    train_frames: int = 0
 
     @property
     def test_views(self) -> int:
@@ -58,7 +58,8 @@ class RunBatches:
     @property
     def train_inputs(self) -> Inputs:
         """Returns `inputs` with the frames of training videos."""
-        return dataclasses.replace(self.inputs, frames=self.train_frames, passes=1)
+        frames = self.train_frames or self.inputs.frames
+        return dataclasses.replace(self.inputs, frames=frames, passes=1)
 
     def train(self, dataset: Dataset) -> Batches:
         """Returns endless batches of the training examples, augmented."""
@@ -143,17 +144,15 @@ def make_batches(
     method = methods.of_images(config.method)
     views = method.views if method else ()
     if kind != "videos":
-        return RunBatches(
-            Inputs.of(image_size, preprocessing), 0, Augmentation(views=views), *sizes
-        )
+        return RunBatches(Inputs.of(image_size, preprocessing), Augmentation(views=views), *sizes)
     rule, frames = for_tests(data.frame_rule), data.test_frames or data.frames
     return RunBatches(
         Inputs.of(image_size, preprocessing, frames, rule, data.crop, passes=data.test_passes),
-        data.frames,
         Augmentation(data.flip, data.frame_rule, data.augment, views),
         *sizes,
         mix=data.mix,
         video_views=data.views,
+        train_frames=data.frames,
     )
 
 

@@ -281,6 +281,18 @@ def test_retrieval_on_other_videos_uses_the_settings_of_the_run(finished, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_model_is_evaluated_on_as_many_frames_and_passes_as_in_its_run(finished, tmp_path):
+    config = on_videos(finished.clip, "prompt_switch", "retrieval", prompts=2)
+    config.data.test_frames, config.data.test_passes, config.data.frame_rule = 4, 2, "random"
+    trained = experiment.run(config, tmp_path / "run")
+    words = (tmp_path / "run", *VIDEOS, *QUICK, "--config.data.names=emoji_clips")
+    assert call(*words) == 0
+    [found] = read(tmp_path / "run/evaluations").values()
+    assert found["ranks"]["emoji_clips"] == trained["ranks"]["test"]
+    assert (found["seen"]["data.frames"], found["seen"]["data.test_passes"]) == (4, 2)
+
+
+@pytest.mark.slow
 def test_videos_with_classes_are_read_as_in_the_run(finished, tmp_path):
     config = on_videos(finished.clip, "vop", "few_shot", text_prompts=1, vision_prompts=2)
     config.data.shots, config.data.views, config.data.frame_stats = 1, 2, "imagenet"

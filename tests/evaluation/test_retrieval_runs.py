@@ -19,7 +19,7 @@ from experiments.config import config as declared
 from experiments.configs.video import retrieval as configs
 from experiments.figures import retrieval as report
 from experiments.figures import tables
-from experiments.record import runs
+from experiments.record import peers, runs
 from experiments.record.files.ranks import ranks_file
 from experiments.record.runs import METRICS, TOLD_APART, WAYS
 from experiments.run import experiment, parallel, sweep
@@ -29,6 +29,7 @@ from prompt_jax.clip import tokenizer
 from prompt_jax.clip.packing import pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError
+from prompt_jax.models import saved
 
 FRAMES = 3
 TIME = "emoji_clips:time"
@@ -150,6 +151,20 @@ def test_a_batch_has_a_caption_of_each_video_and_resumes_at_its_position(clip):
 
 
 @pytest.mark.slow
+def test_a_method_is_tested_with_more_frames_than_it_is_trained_with(clip, tmp_path):
+    config = config_of(clip, "prompt_switch", prompts=FRAMES)
+    config.data.test_frames = 2 * FRAMES
+    found = experiment.run(config, tmp_path)
+    model = saved.read(tmp_path)
+    assert (model.inputs.frames, model.inputs.passes) == (2 * FRAMES, 2)
+    assert model.inputs.frame_rule == "centre" and "captioner" in model.prompts
+    run = batches.make_batches(declared.read(config), 32, "videos")
+    assert (run.train_inputs.frames, run.train_inputs.passes, run.inputs.frames) == (3, 1, 6)
+    assert peers.data_preparation(runs.read(tmp_path)[0][0].config)["data.frames"] == 2 * FRAMES
+    assert experiment.run(config, tmp_path) == json.loads(json.dumps(found))
+
+
+@pytest.mark.slow
 def test_parallel_seeds_equal_separate_runs(clip, tmp_path):
     config = config_of(clip, "vop_p", frames=FRAMES)
     config.seeds = (1, 2)
@@ -263,6 +278,15 @@ def test_equal_captions_tie_at_any_position(clip, tmp_path):
             "'vop' works on videos and texts, not on single",
         ),
         ("vop_p", {"data.frames": 2}, "data.frames=2: .* give --config.settings.frames=2 too"),
+        ("vop_p", {"settings.frames": 3, "data.test_frames": 6}, "leave test_frames at 0"),
+        ("vop", {"data.test_passes": 2}, "test_passes=2: it must divide the 3 frames of a test"),
+        ("vop", {"data.test_passes": 3, "data.frame_rule": "second"}, "must be centre or random"),
+        ("prompt_switch", {}, "config.data.frames=3: .* a multiple of 6 frames; use 6"),
+        (
+            "prompt_switch",
+            {"settings.prompts": 3, "data.test_frames": 8},
+            "config.data.test_frames=8: .* a multiple of 3 frames; use 6, or change its settings",
+        ),
         ("vop", {"batch_size": 1}, "config.batch_size=1: vop .*, so it must be at least 2"),
         ("vop", {"data.shots": 4}, "config.data.shots=4: retrieval draws no shots"),
     ],

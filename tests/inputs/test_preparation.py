@@ -8,6 +8,7 @@ from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.inputs import batching, preparation
 from prompt_jax.inputs.images import transforms
 from prompt_jax.inputs.preparation import Inputs
+from prompt_jax.inputs.videos import sampling
 
 IMAGES = Inputs.of(16)
 VIDEOS = Inputs.of(16, frames=3, frame_rule="even")
@@ -40,6 +41,32 @@ def test_a_video_is_the_same_in_every_form(tmp_path):
     frames = [Image.fromarray(pixels) for pixels in PIXELS]
     for form in (str(tmp_path), frames, tuple(frames), PIXELS, expected):
         np.testing.assert_array_equal(prepared(form, VIDEOS), expected)
+
+
+def test_frames_of_several_passes_are_in_the_order_of_the_passes(tmp_path):
+    inputs = Inputs.of(16, frames=4, frame_rule="centre", passes=2)
+    pixels = RNG.integers(0, 256, (8, 20, 24, 3), np.uint8)
+    for number, frame in enumerate(pixels):
+        Image.fromarray(frame).save(tmp_path / f"{number:03}.png")
+    chosen = sampling.choose("centre", 8, 4, None, passes=2).tolist()
+    assert chosen == [1, 5, 2, 6]
+    expected = np.stack([transforms.test_transform(Image.fromarray(pixels[n]), 16) for n in chosen])
+    for form in (pixels, str(tmp_path)):
+        np.testing.assert_array_equal(prepared(form, inputs), expected)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"frames": 4, "frame_rule": "even", "passes": 2},
+        {"frames": 5, "frame_rule": "centre", "passes": 2},
+        {"frames": 4, "frame_rule": "centre", "passes": 0},
+        {"passes": 2},
+    ],
+)
+def test_passes_that_do_not_fit_are_rejected(given):
+    with pytest.raises(PromptError, match=f"passes={given['passes']} must divide frames="):
+        Inputs.of(16, **given)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "1", "I;16"])

@@ -24,6 +24,20 @@ def test_center_frames_equal_those_of_the_released_model(count):
     assert sampling.choose("centre", count, 12, None).tolist() == RELEASED[count]
 
 
+@pytest.mark.parametrize("count", RELEASED)
+def test_one_pass_takes_the_center_frames(count):
+    assert sampling.choose("centre", count, 12, None, passes=1).tolist() == RELEASED[count]
+
+
+@pytest.mark.parametrize("count", [6, 30, 100])
+def test_passes_take_frames_of_the_same_segments_at_equal_distances(count):
+    passes = sampling.choose("centre", count, 12, None, passes=3).reshape(3, 4)
+    edges = np.arange(5) * count // 4
+    assert ((edges[:-1] <= passes) & (passes < edges[1:])).all()
+    steps = np.diff(passes, axis=0)
+    assert (steps == (edges[1:] - edges[:-1] - 1) // 4).all()
+
+
 @pytest.mark.parametrize("count", [1, 3, 12, 13, 100])
 def test_each_segment_has_one_random_frame(count):
     rng = np.random.default_rng(0)

@@ -37,8 +37,11 @@ def _config(method: str) -> ConfigDict:
     c.data.domain = DOMAIN
     c.data.also_test = f"emoji_clips:time_{DOMAIN}"
     c.data.frames = FRAMES
+    c.data.test_frames, c.data.test_passes = 0, 1
     if "frames" in c.settings:
         c.settings.frames = FRAMES
+    if method == "prompt_switch":
+        c.settings.prompts = FRAMES  # every video is one chunk
     c.data.train_per_class = VIDEOS
     c.epochs = 1
     c.learning_rate = RATES.get(method, RATE)
