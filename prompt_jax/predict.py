@@ -173,8 +173,8 @@ def predict_all(
     with shown if total > batch_size else progress.silence() as advance:
         # A short first part shows results early, and invalid classes fail early.
         parts: Iterator[int] = itertools.chain([batch_size], itertools.repeat(AT_ONCE))
-        if model.method.block:  # images that predictions depend on stay together
-            parts = itertools.repeat(model.method.block)
+        if block := model.method.block(model.prompts):  # predictions depend on each other
+            parts = itertools.repeat(block)
         for number in parts:
             part = list(itertools.islice(ahead, number))
             if not part:

@@ -99,7 +99,8 @@ class Evaluator:
             run(p, task) for run, p, task in zip(self._prepare, prompts, tasks, strict=True)
         ]
         sums = [_Sums(len(task.trained)) for task in tasks]
-        kept_back = {i: _Rows() for i, method in enumerate(self._methods) if method.block}
+        most = [method.block(p) for method, p in zip(self._methods, prompts, strict=True)]
+        kept_back = {i: _Rows() for i, size in enumerate(most) if size}
         for batch in batches:
             images, labels = batch["image"], batch["label"]
             if len(labels) % self._views:
@@ -118,7 +119,7 @@ class Evaluator:
                 results = self._score[i](prompts[i], prepared[i], tasks[i], seen, labels)
                 sums[i].add(to_host(labels)[:: self._views], *map(to_host, results))
         for i, rows in kept_back.items():
-            for block, known in rows.in_blocks(self._methods[i].block, self._views):
+            for block, known in rows.in_blocks(most[i], self._views):
                 results = self._score[i](prompts[i], prepared[i], tasks[i], block, known)
                 sums[i].add(known[:: self._views], *map(to_host, results))
         return [each.accuracy() for each in sums]

@@ -89,6 +89,12 @@ def find_part(model: Saved) -> str:
             f"method {model.method!r} for {model.kind} has no PyTorch code; add a file to "
             f"{source.PARTS}"
         )
+    if methods.find(model.method, model.kind, model.task).block(model.prompts):
+        raise PromptError(
+            f"predictions of this model of {model.method!r} depend on the other images, and an "
+            "export predicts each image by itself; train it with "
+            f"{record.alone if record and record.alone else 'another method'}"
+        )
     return part
 
 

@@ -153,7 +153,7 @@ def never(settings: Any) -> bool:
 
 
 def zero(settings: Any) -> int:
-    """Returns 0: the default of numbers that depend on settings."""
+    """Returns 0: the default of numbers that depend on settings or prompts."""
     del settings
     return 0
 
@@ -195,8 +195,8 @@ class Method(NamedTuple):
         context_slots: settings -> how many slots of the text tower lie between SOS and the tokens
             of `Task.names`; longer names are rejected before they are encoded. Without it, names
             are padded to the longest name only, and rejected when they are encoded.
-        block: if a prediction depends on other test images: the most images of which `forward`
-            takes the features at once, as many as there are; 0 if it depends on the image alone.
+        block: prompts -> if a prediction depends on other test images: the most images of which
+            `forward` takes the features at once, as many as there are; 0 if on the image alone.
         copies_weights: whether `init` copies weights of the backbone, which then must be float32.
         texts: the kind of texts of classes that it reads in `Task.texts`, one of
             `class_texts.KINDS`; "" for none.
@@ -223,7 +223,7 @@ class Method(NamedTuple):
     labeling: Labeling | None = None
     own_classes_only: Callable[[Any], bool] = never
     context_slots: Callable[[Any], int] = zero
-    block: int = 0
+    block: Callable[[Prompts], int] = zero
     copies_weights: bool = False
     texts: str = ""
     texts_in_training_only: bool = False

@@ -139,6 +139,8 @@ class Record:
         published: figures of papers.
         sees_at_test: the test inputs that a prediction depends on, a key of `SEES_AT_TEST`; "": one
             image or one video, by the kind of the method. Texts are added by `at_test`.
+        alone: the settings with which a prediction depends on one image alone, if there are some:
+            "settings.gamma=0".
         sees_in_training: what training reads, a key of `SEES_IN_TRAINING`.
         export: its module in `export.torch_parts`, if that has another name.
         large: whether its arrays can be as large as a tower of CLIP, which permits larger files.
@@ -158,6 +160,7 @@ class Record:
     tunes: Literal["text", "images", "both", "features", "weights"]
     published: tuple[Published, ...] = ()
     sees_at_test: str = ""
+    alone: str = ""
     sees_in_training: str = "labels"
     export: str = ""
     large: bool = False

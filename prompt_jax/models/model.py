@@ -336,7 +336,7 @@ class Model:
         _check_number("batch_size", batch_size)
         title = "" if quiet or len(items) < MANY else f"{self.name} on {self.inputs.kind}s"
         how = self.inputs, batch_size, title, on_error
-        if task is None or not (block := self.method.block):
+        if task is None or not (block := self.method.block(self.prompts)):
             return running.run(program, items, *how)
         encode = functools.partial(programs.features(self.method), task)
         return running.run_on_features(program, encode, block, items, *how)

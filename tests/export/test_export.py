@@ -23,6 +23,7 @@ ROWS = {
     "kgcoop": ("kgcoop", {}),
     "biomedcoop": ("biomedcoop", {"context_length": 5}),
     "gopro": ("gopro", {}),
+    "caps_adapter": ("caps_adapter", {"gamma": 0.0, "distribution": "features"}),
     "description": ("description", {}),
     "description_max": ("description", {"aggregate": "max", "full_stop": True}),
     "sentences": ("description", {"mode": "cupl", "templates": "imagenet_select"}),

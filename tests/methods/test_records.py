@@ -13,6 +13,7 @@ from experiments.figures.papers import published
 from prompt_jax import methods
 from prompt_jax.export import source
 from prompt_jax.methods import images
+from prompt_jax.methods.method import zero
 from prompt_jax.methods.record import NEEDS_TEXTS, SEES_AT_TEST, SEES_IN_TRAINING
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_a_record_matches_its_method(record):
     assert record.at_test().removesuffix(f", {NEEDS_TEXTS}") in SEES_AT_TEST
     assert record.sees_in_training in SEES_IN_TRAINING
     # Only a method that takes several images at once can depend on them.
-    in_blocks = getattr(record.method, "block", 0) > 0
+    in_blocks = getattr(record.method, "block", zero) is not zero
     assert in_blocks == (record.sees_at_test == "a batch")
     assert not record.export or record.export in source.methods()
     for row in record.published:

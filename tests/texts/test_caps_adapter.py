@@ -1,21 +1,26 @@
 """CapS-Adapter equals the published code, and finds the captions of images."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from reference import BATCH, CLASSES, FIGURES, FROZEN, TEXTS, TINY, largest_difference
 
+import prompt_jax as pj
 from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import blocks
 from prompt_jax.evaluation.evaluate import Evaluator
+from prompt_jax.export import writing
 from prompt_jax.methods import UNSEEN, selection
 from prompt_jax.methods.images import caps_adapter
 from prompt_jax.methods.selection import HeldOut
+from prompt_jax.models import saved
 from prompt_jax.text import image_captions, text_files
 from prompt_jax.training import features as kept
 
@@ -260,3 +265,51 @@ def test_sentences_of_the_classes_may_be_missing_if_the_data_set_s_text_is_used(
 def test_settings_out_of_range_are_rejected_by_name(wrong, message):
     with pytest.raises(PromptError, match=message):
         caps_adapter.Settings(**wrong)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Returns a model with divergences of a tiny CLIP, fitted to files, and its images."""
+    folder = tmp_path_factory.mktemp("caps")
+    images = sorted((tiny.save_caltech101(folder) / "caltech-101").rglob("*.jpg"))
+    labels = [image.parent.name for image in images]
+    texts = {
+        "captions": {f"{one.parent.name}/{one.name}": f"a {one.parent.name}" for one in images},
+        "classes": {name: [f"a photo of a {name}."] for name in labels},
+    }
+    settings = {**PUBLISHED, "gamma": 5.0}
+    clip = tiny.save_clip(folder / "clip")
+    return pj.fit("caps_adapter", clip, images, labels, texts=texts, settings=settings), images
+
+
+@pytest.mark.slow
+def test_a_fitted_model_predicts_all_images_of_a_call_as_a_block(fitted, tmp_path):
+    model, images = fitted
+    assert set(model.prompts) >= {"keys", "captions"} and len(model.prompts["keys"]) == len(images)
+    whole = model.predict(images).logits
+    assert largest_difference(model.predict(images, batch_size=5).logits, whole) <= 1e-4
+    part = model.predict(images[:4]).logits
+    assert largest_difference(part, whole[:, :4]) > 1e-3
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    some = model.predict([images[0], broken, *images[1:]], on_error=lambda error: None)
+    assert np.isnan(some.logits[:, 1]).all()
+    assert largest_difference(np.delete(some.logits, 1, axis=1), whole) <= 1e-4
+    model.save(tmp_path / "model")
+    again = pj.load(tmp_path / "model").predict(images).logits
+    assert largest_difference(again, whole) <= 1e-5
+    with pytest.warns(UserWarning, match="only class"):
+        [alone] = model.predict(images[:1], classes=["pagoda"])
+    assert np.isfinite(alone.similarity)
+
+
+@pytest.mark.slow
+def test_a_model_with_divergences_is_not_exported(fitted, tmp_path):
+    model, _ = fitted
+    model.save(tmp_path / "model")
+    found = saved.read(tmp_path / "model")
+    with pytest.raises(PromptError, match=r"depend on the other images.*settings\.gamma=0"):
+        writing.find_part(found)
+    plain = dataclasses.replace(found, prompts=found.prompts | {"gamma": np.float32(0)})
+    assert writing.find_part(plain) == "caps_adapter"
+    assert caps_adapter.block(plain.prompts) == 0

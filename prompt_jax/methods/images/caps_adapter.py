@@ -311,6 +311,16 @@ def _count_hits(
     return jnp.transpose(jax.lax.map(by_delta, axes["delta"]), (3, 1, 2, 0))
 
 
+def block(prompts: Prompts) -> int:
+    """Returns the published size of a block; 0 without divergences."""
+    return BLOCK if float(prompts["gamma"]) else 0
+
+
+def export(task: Task) -> dict[str, Array]:
+    """Returns the text classifier for the PyTorch code."""
+    return {"classifier": task.constants}
+
+
 METHOD = Method(
     Settings,
     no_prompts,
@@ -320,7 +330,7 @@ METHOD = Method(
     trains=trains,
     adaptation=selection.Adaptation(from_shots, tune, captions=True),
     texts=CAPTIONS,
-    block=BLOCK,
+    block=block,
     check=selection.check_shots,
 )
 
@@ -334,5 +344,7 @@ RECORD = Record(
     {"base_to_novel": Recipe(cached_views=10)},
     "features",
     sees_at_test="a batch",
+    alone="settings.gamma=0",
     texts=dataset_text,
+    exported=export,
 )
