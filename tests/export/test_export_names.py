@@ -156,7 +156,8 @@ def test_invalid_names_are_rejected(tmp_path, wrong):
 
 
 def test_every_method_with_class_data_declares_it():
-    own = {name for name, one in methods.METHODS.items() if one.adaptation} | {"coop"}
+    own = {name for name, one in methods.METHODS.items() if one.adaptation or one.labeling}
+    own |= {"coop"}
     records = methods.RECORDS["images"]
     for name in [name for name in records if (records[name].export or name) in source.methods()]:
         module: dict[str, Any] = {"__name__": name}
