@@ -4,6 +4,7 @@ The command line, --help, checks, sweeps and identities are derived from this de
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,13 +15,19 @@ from experiments.config.protocols import PROTOCOLS, Protocol
 from prompt_jax.clip import PRECISIONS
 from prompt_jax.clip.blocks import ATTENTION
 from prompt_jax.clip.config import ACTIVATIONS
-from prompt_jax.errors import check_type, unknown
+from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models.saved_fields import DTYPES
 
 LAYERS = ("auto", "scan", "unrolled")
 
 _NUMBERS = "numbers, e.g. 0.002,0.004"
+
+FILE_MARK = "@"
+"""Before the name of a file whose text is a setting."""
+
+MOST_BYTES = 2**20
+"""Of such a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,13 +240,40 @@ FIELDS = fields.declared(Config)
 def read(config: Any) -> Config:
     """Returns the checked, typed config of an `ml_collections.ConfigDict`.
 
+    A setting of the form "@FILE" becomes the text of this file, so that a run depends on what the
+    file held, not on its place.
+
     Args:
         config: result of a config file's `get_config`, or a `Config`, which is checked again.
 
     Raises:
-        PromptError: a field is unknown, missing, of another type or out of its range.
+        PromptError: a field is unknown, missing, of another type or out of its range; or a file of
+            a setting cannot be read.
     """
-    return fields.build(Config, config.to_dict())
+    values = config.to_dict()
+    if isinstance(values.get("settings"), Mapping):
+        settings = values["settings"].items()
+        values["settings"] = {name: _read_file(name, value) for name, value in settings}
+    return fields.build(Config, values)
+
+
+def _read_file(name: str, value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(FILE_MARK)):
+        return value
+    path = pathlib.Path(value.removeprefix(FILE_MARK))
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise PromptError(
+                f"config.settings.{name}: {path} has more than {MOST_BYTES:,} bytes; name a "
+                "shorter file"
+            )
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise PromptError(
+            f"config.settings.{name}: {path} cannot be read ({reason}); {FILE_MARK} must be "
+            "followed by a text file"
+        ) from error
 
 
 def change(config: Config, changes: Mapping[str, Any]) -> Config:

@@ -5,7 +5,7 @@ recognition.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -95,6 +95,10 @@ class Captioning(NamedTuple):
     losses: Callable[[Prompts, Task, Array, PackedTokens], dict[str, Float[Array, ""]]]
 
 
+def _no_constants(task: Task, class_names: Sequence[str], texts: Sequence[str]) -> None:
+    del task, class_names, texts
+
+
 class Encoders(NamedTuple):
     """Two encoders; products of their features are similarities.
 
@@ -115,6 +119,8 @@ class Encoders(NamedTuple):
             loss by name, weighted; `plain` are frozen CLIP's features of handwritten texts.
         input: "videos"; or "frames" if nothing changes the image tower: then `encode_videos` also
             takes its features of the frames, float[B, F, d], not normalized.
+        constants: (task, class names, texts of the classes) -> further constants of class names,
+            `Classes.more`.
         trains, decays, optimizer, copies_weights, texts, frame_groups, own_classes_only: see
             `Method`.
         forward, learn: see `Method`, for class names; x are videos, and what is prepared are the
@@ -138,6 +144,7 @@ class Encoders(NamedTuple):
     texts: str = ""
     frame_groups: Callable[[Any], int] = zero
     captioning: Captioning | None = None
+    constants: Callable[[Task, Sequence[str], Sequence[str]], Any] = _no_constants
     forward: Callable[[Prompts, Any, Task, Any], Output] | None = None
     learn: Learn | None = None
     own_classes_only: Callable[[Any], bool] = never

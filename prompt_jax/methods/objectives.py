@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +37,13 @@ class Classes(NamedTuple):
         texts: their token ids.
         plain: features of handwritten texts, if a loss uses them.
         owner: the class of each text; None if each class has one.
+        more: what `Encoders.constants` returns.
     """
 
     texts: PackedTokens
     plain: Float[Array, "classes dim"] | None
     owner: Int[Array, " texts"] | None = None
+    more: Any = None
 
 
 # Cached, because compiled programs are cached by a method's identity.
@@ -123,6 +125,7 @@ def recognize(encoders: Encoders) -> Method:
             pack_captions(captions.tokens, size(task.clip.mesh, MODEL)),
             None if plain is None else describe_classes(task, class_names, plain),
             jnp.asarray([place[name] for name in names]) if several else None,
+            encoders.constants(task, class_names, texts),
         )
 
     def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:

@@ -35,7 +35,7 @@ def _load_figures() -> dict[str, dict[str, Any]]:
     figures["vilt_clip"]["param"] = figures["vilt_multimodal"]["param"]
     figures["vilt_clip_retrieval"]["param"] = figures["vilt_retrieval"]["param"]
     figures["ez_clip"] = _by_our_names("ez_clip", ez_clip_tree)
-    for name in ("m2clip", "m2clip_both"):
+    for name in ("m2clip", "m2clip_both", "m2clip_mlm"):
         figures[name] = _by_our_names(name, m2clip_tree)
     return figures
 
@@ -98,7 +98,21 @@ def m2clip_tree(array: Callable) -> dict[str, Any]:
             found[ours] = jax.tree.map(lambda *x: np.stack(x), *trees)
         return found
 
-    return {
+    def words():
+        text = {"before_mlp": of_text("mlm_block.adapter_pre_mlp")}
+        scale, bias = (array(f"mlm_adapter.transform.LayerNorm.{n}") for n in ("weight", "bias"))
+        kernel = array("mlm_adapter.decoder.weight").T
+        return text | {
+            "dense": linear("mlm_adapter.transform.dense"),
+            "norm": {"scale": scale, "bias": bias},
+            "decoder": {"kernel": kernel, "bias": array("mlm_adapter.bias")},
+        }
+
+    try:
+        more = {"words": words()}
+    except KeyError:  # without masked words
+        more = {}
+    return more | {
         "image": of_layers("visual.", range(3), of_image),
         "text": of_layers("", range(4), of_text) or of_layers("", [3], of_text),
         "frames": bottleneck("visual.t_adapter"),

@@ -1,6 +1,7 @@
 """Properties of M²-CLIP: further arrays of the figures, its loss, adapters, and the linear head."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from video_rows import VIDEOS
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, normalize
 from prompt_jax.errors import PromptError
+from prompt_jax.heads import frame_adapters
 from prompt_jax.methods.video import m2clip
 from prompt_jax.training import train
 
@@ -21,6 +23,12 @@ NAMES = ("m2clip", "m2clip_both")
 ROW = BY_FIGURES["m2clip"]
 ENCODE = jax.jit(m2clip.encode_frames)
 KEY = jax.random.key(0)
+SOMETHING: dict[str, Any] = {"places": "both", "text_layers": "all"}
+
+
+def numbered(number):
+    """Returns a list of words as published."""
+    return "\n".join(f"word{index} {index}" for index in range(number))
 
 
 def learn(row, **settings):
@@ -69,8 +77,8 @@ def test_the_image_tower_starts_as_clip_s_and_the_text_tower_does_not():
 def test_adapters_are_linear_in_the_tokens_up_to_their_biases():
     layers = jax.tree.map(lambda x: x[0], prompts_of(ROW)["image"]["before_mlp"])
     tokens = jax.random.normal(KEY, (2, 2, 4, 17, 64))
-    one, two = (m2clip.adapt(TINY, layers, each) for each in tokens)
-    middle = m2clip.adapt(TINY, layers, tokens.mean(axis=0))
+    one, two = (frame_adapters.adapt(TINY, layers, each) for each in tokens)
+    middle = frame_adapters.adapt(TINY, layers, tokens.mean(axis=0))
     assert largest_difference(middle, (one + two) / 2) <= 1e-5
 
 
@@ -78,13 +86,13 @@ def test_only_patches_see_the_change_from_the_frame_before():
     layers = jax.tree.map(lambda x: x[0], prompts_of(ROW)["image"]["before_mlp"])
     silent = layers | {name: jax.tree.map(jnp.zeros_like, layers[name]) for name in ("up",)}
     still = jnp.broadcast_to(jax.random.normal(KEY, (1, 1, 17, 64)), (1, 4, 17, 64))
-    moved = m2clip.adapt(TINY, silent, still) - still
+    moved = frame_adapters.adapt(TINY, silent, still) - still
     assert float(jnp.abs(moved[:, :, 0]).max()) == 0  # class tokens
     # Without any change only biases are left, the same in all frames.
     assert largest_difference(moved, jnp.broadcast_to(moved[:, :1], moved.shape)) <= 1e-6
     tokens = jax.random.normal(KEY, (1, 4, 17, 64))
-    moved = m2clip.adapt(TINY, silent, tokens) - tokens
-    later = m2clip.adapt(TINY, silent, tokens.at[:, 3].add(1.0)) - tokens.at[:, 3].add(1.0)
+    moved = frame_adapters.adapt(TINY, silent, tokens) - tokens
+    later = frame_adapters.adapt(TINY, silent, tokens.at[:, 3].add(1.0)) - tokens.at[:, 3].add(1.0)
     assert largest_difference(moved[:, :3], later[:, :3]) <= 1e-6  # a frame sees the one before
     assert largest_difference(moved[:, 3], later[:, 3]) > 1e-3
 
@@ -132,10 +140,13 @@ def test_dropout_depends_on_the_step_alone():
 @pytest.mark.parametrize(
     ("settings", "classes", "expected"),
     [
+        ({"words": numbered(520)}, 400, 16_138_136),
+        ({"words": numbered(234)} | SOMETHING, 174, 39_524_248),
+        # Without the part that guesses masked words.
         ({}, 400, 16_138_136 - 394_112 - 530_440),
-        ({"places": "both", "text_layers": "all"}, 174, 39_524_248 - 2 * 394_112 - 383_722),
+        (SOMETHING, 174, 39_524_248 - 2 * 394_112 - 383_722),
     ],
-)  # the published counts without the part that guesses masked words
+)
 def test_parameter_counts_on_vit_b16(settings, classes, expected):
     clip, method = CLIP(VARIANTS["ViT-B/16"]), methods.recognize(m2clip.ENCODERS)
     names = [f"action {number}" for number in range(classes)]
@@ -157,6 +168,9 @@ def test_parameter_counts_on_vit_b16(settings, classes, expected):
         ({"hidden": 0}, "settings.hidden=0 must be at least 1"),
         ({"head_dropout": 1.0}, "settings.head_dropout=1.0 must be below 1"),
         ({"template": "A video"}, "must contain"),
+        ({"mask_probability": 0.0}, "settings.mask_probability=0.0 must be above 0"),
+        ({"words": "run jump run"}, "settings.words lists 'run' twice"),
+        ({"words": "run 0 jump 2"}, "gives 'jump' the index 2, where 1 comes next"),
     ],
 )
 def test_invalid_settings_are_rejected(settings, match):

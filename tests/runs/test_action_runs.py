@@ -13,7 +13,7 @@ import prompt_jax as pj
 from data_pipelines import datasets
 from experiments.configs.video import protocol
 from experiments.run import experiment, sweep, training
-from experiments.setup import loading, preparation
+from experiments.setup import building, loading, preparation
 from prompt_jax import methods
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
@@ -164,7 +164,12 @@ def test_top_5_is_that_of_the_last_iteration():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "settings"), [("ez_clip", {"frames": FRAMES}), ("m2clip", {"hidden": 8})]
+    ("method", "settings"),
+    [
+        ("ez_clip", {"frames": FRAMES}),
+        ("m2clip", {"hidden": 8}),
+        ("m2clip", {"prediction": "head"}),
+    ],
 )
 def test_methods_with_a_loss_of_their_own_train_and_predict(clip, tmp_path, method, settings):
     def config():
@@ -180,3 +185,20 @@ def test_methods_with_a_loss_of_their_own_train_and_predict(clip, tmp_path, meth
     assert experiment.run(config(), tmp_path / "run") == found  # it is finished
     assert ("texts" in found) == (method == "ez_clip")
     assert pj.load(tmp_path / "run").class_names == tuple(names)
+
+
+def test_a_setting_can_be_the_text_of_a_file(clip, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("left 1\nballoon 0\n")
+    config = config_of(clip, "m2clip", words=f"@{path}")
+    read = building.check(config)
+    assert read.settings["words"] == path.read_text()
+    assert building.build_method(read)[1].words == "balloon left"
+    assert building.check(read).settings == read.settings
+    for content, reason in ((b"\xff", "it is not UTF-8"), (b" " * 2**21, "1,048,576 bytes")):
+        path.write_bytes(content)
+        with pytest.raises(PromptError, match=f"config.settings.words: .*{reason}"):
+            building.check(config)
+    path.unlink()
+    with pytest.raises(PromptError, match="No such file"):
+        building.check(config)

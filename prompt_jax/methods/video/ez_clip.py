@@ -103,7 +103,9 @@ def encode_frames(prompts: Prompts, task: Task, videos: Videos) -> Frames:
     table = prompts["temporal_prompts"]
     check_frames(videos, table.shape[1], "there are temporal prompts")
 
-    def step(run: LayerRun, tokens: Tokens, own: Float[Array, "frames image_width"]) -> Tokens:
+    def step(
+        run: LayerRun, tokens: Tokens, own: Float[Array, "frames image_width"]
+    ) -> Float[Array, "batch frames kept image_width"]:
         mixed = run.self_attention(jnp.mean(tokens, axis=-2) + own)
         return run(tokens, prompts=mixed[..., None, :])
 
