@@ -66,4 +66,7 @@ def report(folder, model, replaced):
     print(f"{loaded}; model.predict({model.kind}){where}")
     number = len(model.class_names)
     known = f"{number} class{'es' * (number > 1)}"
-    print(f"trained on {known}; for others: model.set_classes(names, tokenizer)")
+    if writing.takes_new_classes(model):
+        print(f"trained on {known}; for others: model.set_classes(names, tokenizer)")
+    else:
+        print(f"has the text features of {known}, and takes no others")

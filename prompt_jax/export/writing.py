@@ -185,10 +185,16 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
             raise OSError(errno.EIO, "the content read back differs", CLIP_FOLDER)
 
 
+def takes_new_classes(model: Saved) -> bool:
+    """Returns whether the PyTorch code encodes names of other classes."""
+    record = _find_record(model)
+    return record is None or record.exported is no_arrays
+
+
 def arrays_of_classes(model: Saved, frozen: Frozen) -> dict[str, Any]:
     """Returns the arrays of `Record.exported`, by name."""
     record = _find_record(model)
-    if record is None or record.exported is no_arrays:
+    if record is None or takes_new_classes(model):
         return {}
     method, settings = loading.method_of(model)
     clip = methods.tower_for(method, CLIP(model.sizes, jnp.dtype("float32")), model.kind)

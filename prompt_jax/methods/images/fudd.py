@@ -156,19 +156,31 @@ def forward(
         sums = jnp.einsum("ks,ksd->kd", used.astype(texts.dtype), texts, precision="highest")
         return jnp.einsum("d,kd->k", image, normalize(sums), precision="highest")
 
-    gathered = k * differences.slots.shape[1] * images.shape[-1] * 4
-    at_once = max(1, MOST_GATHERED // gathered)
-    cosines = jax.lax.map(lambda pair: compare(*pair), (images, chosen), batch_size=at_once)
+    pairs, batch = (images, chosen), images.shape[0]
+    if isinstance(batch, int):
+        gathered = k * differences.slots.shape[1] * images.shape[-1] * 4
+        at_once = max(1, MOST_GATHERED // gathered)
+        cosines = jax.lax.map(lambda pair: compare(*pair), pairs, batch_size=at_once)
+    else:  # a program for any batch size is exported
+        cosines = jax.vmap(compare)(*pairs)
     logits = task.scale * cosines
     if task.settings.others == "excluded":
         rest = jnp.full_like(first, EXCLUDED)
     else:
         # The best of the others is 1 below the lowest of the chosen ones.
-        rows = jnp.arange(len(first))[:, None]
-        hidden = first.at[rows, chosen].set(-jnp.inf)
-        best = jnp.max(jnp.where(jnp.isinf(hidden), EXCLUDED, hidden), axis=-1, keepdims=True)
+        best = jnp.max(_put(first, chosen, EXCLUDED), axis=-1, keepdims=True)
         rest = first - best + jnp.min(logits, axis=-1, keepdims=True) - 1
-    return Output(jax.vmap(lambda row, at, new: row.at[at].set(new))(rest, chosen, logits)[None])
+    return Output(_put(rest, chosen, logits)[None])
+
+
+def _put(
+    rows: Float[Array, "batch classes"],
+    chosen: Int[Array, "batch k"],
+    values: Float[Array, "batch k"] | float,
+) -> Float[Array, "batch classes"]:
+    """Returns the logits with others for the chosen classes of each image."""
+    values = jnp.broadcast_to(jnp.asarray(values, rows.dtype), chosen.shape)
+    return jax.vmap(lambda row, at, new: row.at[at].set(new))(rows, chosen, values)
 
 
 def export(task: Task) -> dict[str, Array]:
