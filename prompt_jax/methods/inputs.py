@@ -73,8 +73,8 @@ class Statistics(NamedTuple):
 
 
 def encode_statistics(
-    clip: CLIP, frozen: Frozen, images: Float[Array, "*batch height width 3"]
-) -> Float[Array, "*batch numbers"]:
+    clip: CLIP, frozen: Frozen, images: Float[Array, "... height width 3"]
+) -> Float[Array, "... numbers"]:
     """Computes features and the statistics of the tokens after all layers of the image tower.
 
     Returns:
