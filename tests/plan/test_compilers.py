@@ -31,6 +31,8 @@ SIZES = CLIPConfig(
 )
 CLASSES, BATCH = 12, 8
 CLASS_FEATURES = 4 * CLASSES * SIZES.embed_dim  # bytes; an image has eight times as many
+COMPARED = {"gopro": 2 * 4 * BATCH * SIZES.embed_dim}
+"""Bytes of the features of a batch that a loss compares with each other, of two views."""
 SECONDS = 600.0
 MOVING = set(COLLECTIVES) - {"all-reduce", "reduce-scatter"}
 
@@ -87,7 +89,7 @@ def test_a_tpus_compiler_accepts_every_method_on_a_mesh(tpu, kind, name):
         assert found.costs.counts["all-reduce"]  # the gradients of the devices are summed
         # Devices exchange logits and partial sums, but neither images nor features of all classes.
         moved = {kind: n for (kind, _), n in found.costs.collectives.items() if kind in MOVING}
-        most = CLASS_FEATURES
+        most = CLASS_FEATURES + COMPARED.get(name, 0)
         if kind == "videos" and methods.get_encoders(name).captioning:
             # Captions are on other devices than their videos, whose frame features they read.
             most += 4 * BATCH * config.data.frames * SIZES.embed_dim

@@ -40,7 +40,8 @@ SMALL = {"iterations": 1, "vision_prompts": 2, "vision_depth": 1}
 
 
 @pytest.mark.parametrize(
-    ("method", "settings", "rates"), [("pro_mpt", SMALL, ()), ("coop", {}, (0.002, 0.004))]
+    ("method", "settings", "rates"),
+    [("pro_mpt", SMALL, ()), ("coop", {}, (0.002, 0.004)), ("gopro", {"contrast_weight": 0.0}, ())],
 )
 def test_parallel_runs_equal_separate_ones(clip, tmp_path, method, settings, rates):
     config = config_of(clip, method, **settings)

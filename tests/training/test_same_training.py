@@ -60,7 +60,13 @@ def experiment_on(root, clip, method, frames):
 
 @pytest.mark.parametrize(
     ("method", "frames"),
-    [("coop", 0), ("tip_adapter_f", 0), ("vop_f_p", FRAMES), ("a5", FRAMES)],
+    [
+        ("coop", 0),
+        ("gopro", 0),
+        ("tip_adapter_f", 0),
+        ("vop_f_p", FRAMES),
+        ("a5", FRAMES),
+    ],
 )
 def test_fit_trains_the_prompts_of_an_experiment(clip, tmp_path, method, frames):
     paths, labels = save(tmp_path / "data", videos=bool(frames))
@@ -76,7 +82,7 @@ def test_fit_trains_the_prompts_of_an_experiment(clip, tmp_path, method, frames)
     assert any(np.any(np.asarray(one) != np.asarray(two)) for one, two in ends)
 
 
-@pytest.mark.parametrize("method", ["coop", "tip_adapter_f"])
+@pytest.mark.parametrize("method", ["coop", "gopro", "tip_adapter_f"])
 def test_a_stopped_fit_resumes_to_the_same_prompts(clip, tmp_path, method, monkeypatch, capsys):
     paths, labels = save(tmp_path / "data")
     options = {"epochs": 3, "batch_size": 4}
@@ -106,6 +112,29 @@ def test_a_stopped_fit_resumes_to_the_same_prompts(clip, tmp_path, method, monke
         pj.fit(method, clip, paths, labels, NAMES, seed=2, **options)
     with pytest.raises(PromptError, match=r"another training \(order: .*another resume_dir"):
         pj.fit(method, clip, paths[::-1], labels[::-1], NAMES, **options)
+
+
+def test_views_are_not_made_of_normalized_images(clip):
+    images, labels = np.zeros((3, 32, 32, 3), np.float32), [0, 1, 2]
+    with pytest.raises(
+        PromptError, match=r"trains on 3 views of each image \(recipe, crop_color, "
+    ):
+        pj.fit("gopro", clip, images, labels, NAMES, epochs=1)
+    assert pj.fit("coop", clip, images, labels, NAMES, epochs=1).predict(images)
+
+
+def test_views_are_made_of_videos(clip, tmp_path):
+    paths, labels = save(tmp_path / "data", videos=True)
+    model = pj.fit("gopro", clip, paths, labels, NAMES, frames=FRAMES, epochs=1)
+    assert model.predict(paths[:2]).logits.shape == (1, 2, len(NAMES))
+
+
+def test_statistics_of_all_views_are_cached(clip, tmp_path):
+    save(tmp_path / "data")
+    config = experiment_on(tmp_path / "data", clip, "gopro", 0)
+    config.cached_views = 2
+    results = experiment.run(config, tmp_path / "run")
+    assert results["features"] == "cached: 2 augmented views of each training image"
 
 
 def test_a_resume_dir_that_cannot_be_created_is_reported(clip, tmp_path):

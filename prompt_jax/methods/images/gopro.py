@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
+from prompt_jax.mesh import replicate
 from prompt_jax.methods.inputs import Statistics, Views, split_statistics
 from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
@@ -107,7 +108,7 @@ def forward(
     texts = normalize(encode_classes(task.clip, task.frozen, task.names, context))  # [B, V, K, d]
     features = normalize(seen.features)
     logits = cosine_logits(task, features[:, 0], texts[:, 0])
-    losses = _losses(prompts, task.settings, features, texts) if viewed.shape[1] > 1 else {}
+    losses = _losses(prompts, task, features, texts) if viewed.shape[1] > 1 else {}
     return Output(logits[None], losses=losses)
 
 
@@ -144,14 +145,14 @@ def _map_layers(linear: dict[str, Array], x: Array) -> Array:
     return mapped + linear["bias"]
 
 
-def _losses(
-    prompts: Prompts, settings: Settings, features: Array, texts: Array
-) -> dict[str, Array]:
+def _losses(prompts: Prompts, task: Task, features: Array, texts: Array) -> dict[str, Array]:
+    settings = task.settings
     own = texts[:, 0]
     apart = [jnp.mean(jnp.square(own - texts[:, view])) for view in (1, 2)]
     losses = {"views": settings.views_weight * sum(apart, start=jnp.zeros(()))}
     if settings.contrast_weight:
-        one, other = (_unit(project(prompts["projector"], features[:, view])) for view in (0, 1))
+        both = [_unit(project(prompts["projector"], features[:, view])) for view in (0, 1)]
+        one, other = replicate(task.clip.mesh, both)  # each is compared with all others
         losses["contrast"] = settings.contrast_weight * contrast(one, other, settings.temperature)
     return losses
 
