@@ -50,6 +50,13 @@ ROWS = {
         },
     ),
     "nola": ("nola", {"vision_prompts": 3}),
+    "mocoop_norms": (
+        "mocoop_norms",
+        {
+            "templates": ("a photo of a {}.", "{}, a thing.", "a {} on a table.", "art of a {}."),
+            "groups": (1, 1, 2),
+        },
+    ),
     "pro_mpt": ("pro_mpt", {"vision_prompts": 3, "vision_depth": 2}),
     "pro_mpt_all_classes": (
         "pro_mpt",

@@ -23,6 +23,7 @@ from prompt_jax.methods.images import (
     kgcoop,
     maple,
     mocoop,
+    mocoop_norms,
     pro_mpt,
     vpt,
     zero_shot,
@@ -112,6 +113,7 @@ def pro_mpt_parameters(a=8, b=5, depth=9, d=512, d_l=512, d_v=768):
         ("clip_adapter", clip_adapter.Settings(), 2 * 512 * 128),
         ("gopro", gopro.Settings(), 9_748_525),  # published
         ("mocoop", mocoop.Settings(), 18_950),  # as published for EuroSAT
+        ("mocoop_norms", mocoop_norms.Settings(), 18_950 + 36_864),
         ("pro_mpt", pro_mpt.Settings(), pro_mpt_parameters()),
         ("pro_mpt", pro_mpt.Settings(vision_depth=3), pro_mpt_parameters(depth=3)),
         ("pro_mpt", pro_mpt.Settings(iterations=0), 0),

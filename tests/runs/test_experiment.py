@@ -93,6 +93,7 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "biomedcoop": ({}, 2),
     "clip_adapter": ({}, 2),
     "mocoop": ({"groups": [1, 2], "templates": ["a photo of a {}.", "a {}.", "art, {}."]}, 2),
+    "mocoop_norms": ({"groups": [1], "templates": ["a photo of a {}."], "chosen": 1}, 0),
     "tip_adapter": ({}, 2),
     "tip_adapter_f": ({}, 2),
     "gda": ({}, 1),

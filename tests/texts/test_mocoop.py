@@ -4,13 +4,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import BATCH, CLASSES, FIGURES, FROZEN, TINY, largest_difference
+from reference import (
+    BATCH,
+    CLASSES,
+    FIGURES,
+    FROZEN,
+    TINY,
+    largest_difference,
+    relative_difference,
+)
 from rows import BY_FIGURES, arrays, task_of
 
 from prompt_jax import methods
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.images import mocoop
+from prompt_jax.methods.images import mocoop, mocoop_norms
 from prompt_jax.training import train
 
 FIGURE, ROW = FIGURES["mocoop"], BY_FIGURES["mocoop"]
@@ -128,3 +136,39 @@ def test_further_classes_only_enter_the_text_term(prompts, task, features, prepa
 def test_settings_out_of_range_are_rejected_by_name(wrong, message):
     with pytest.raises(PromptError, match=message):
         mocoop.Settings(**wrong)
+
+
+def test_gradients_of_layer_norms_equal_the_published_code(prompts):
+    method = methods.get("mocoop_norms")
+    settings = mocoop_norms.Settings(ROW.settings.templates, ROW.settings.groups)
+    task = methods.make_task(method, TINY, FROZEN, CLASSES, settings)
+    fresh = method.init(jax.random.key(0), task)
+    given = {**prompts, "norms": fresh["norms"]}
+    loss = jax.jit(jax.grad(lambda p: train.loss_and_output(method, p, task, BATCH)[0]))
+    gradients, names = loss(given), {"scale": "weight", "bias": "bias"}
+    blocks = "ln.grad.visual.transformer.resblocks"
+    ours = {
+        f"{blocks}.{block.removeprefix('block_')}.{norm}.{names[leaf]}": x
+        for block, norms in gradients["norms"]["image"].items()
+        for norm, leaves in norms.items()
+        for leaf, x in leaves.items()
+    }
+    theirs = {name: FIGURE[name] for name in FIGURE if name.startswith("ln.grad.")}
+    assert ours.keys() == theirs.keys() and len(ours) == 3 * 4
+    assert relative_difference(ours, theirs) <= 1e-4
+    plain = {name: gradients[name] for name in prompts}
+    assert relative_difference(plain, arrays(ROW, "grad")) <= 1e-4
+    rates = method.trains(fresh, settings)
+    assert set(jax.tree.leaves(rates["norms"])) == {0.1}
+    assert set(jax.tree.leaves({**rates, "norms": 1.0})) == {1.0}
+
+
+def test_the_given_layer_norms_are_those_of_the_backbone(prompts, task, features, prepared):
+    method = methods.get("mocoop_norms")
+    settings = mocoop_norms.Settings(ROW.settings.templates, ROW.settings.groups)
+    own = methods.make_task(method, TINY, FROZEN, CLASSES, settings)
+    given = {**prompts, "norms": method.init(jax.random.key(0), own)["norms"]}
+    found = jax.jit(method.forward)(given, prepared, own, BATCH["image"]).logits[0]
+    assert largest_difference(found, FIGURE["logits"]) <= 1e-4
+    with pytest.raises(PromptError, match=r"settings\.norm_rate=-1 must be at least 0"):
+        mocoop_norms.Settings(norm_rate=-1)

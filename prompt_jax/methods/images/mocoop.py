@@ -1,5 +1,7 @@
 """MoCoOp: a mixture of contexts, of which a router chooses two per image (Du et al., 2024).
 
+The image tower is frozen. `mocoop_norms` also trains its LayerNorms, as the published code does.
+
 The published configurations do not run with the published code, which trains the vector of EOT for
 some templates with words after the name and loses tokens of others. This follows the formulas.
 """
