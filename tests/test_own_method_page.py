@@ -16,7 +16,7 @@ from prompt_jax import methods
 from prompt_jax.clip import tokenizer
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
-FILE, TRY, TEXT, LOAD, RECORD = re.findall(
+FILE, TRY, VIEWS, TEXT, LOAD, RECORD = re.findall(
     r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
 )
 
@@ -37,6 +37,32 @@ def test_the_page_s_training_learns(residual, capsys):
     exec(compile(TRY, "try.py", "exec"), names)
     assert re.fullmatch(r"loss \d+\.\d+, accuracy \d+\.\d %\n", capsys.readouterr().out)
     assert np.abs(np.asarray(names["state"].prompts["residual"])).max() > 0
+
+
+@pytest.mark.parametrize("cached_views", [0, 2])
+def test_the_page_s_views_are_drawn_and_compared(residual, tmp_path, monkeypatch, cached_views):
+    exec(compile(VIEWS, "residual.py", "exec"), residual.__dict__)
+    monkeypatch.setitem(methods.METHODS, "residual", residual.VIEWED)
+    exec(compile(RECORD.replace("METHOD", "VIEWED"), "residual.py", "exec"), residual.__dict__)
+    monkeypatch.setitem(methods.RECORDS["images"], "residual", residual.RECORD)
+    config = few_shot.get_config("residual")
+    config.data.names, config.seeds, config.data.shots_list = "", (), ()
+    config.update(tiny.small_config("residual", tiny.save_clip(tmp_path / "clip")))
+    config.cached_views = cached_views
+    seen = []
+    forward = residual.VIEWED.forward
+
+    def spying(prompts, prepared, task, features):
+        output = forward(prompts, prepared, task, features)
+        seen.append((len(methods.split_views(features)), set(output.losses)))
+        return output
+
+    viewed = residual.VIEWED._replace(forward=spying)
+    monkeypatch.setitem(methods.METHODS, "residual", viewed)
+    experiment.run(config, tmp_path / "run")
+    assert {(2, frozenset({"agreement"})), (1, frozenset())} == {
+        (views, frozenset(losses)) for views, losses in seen
+    }
 
 
 def test_the_page_s_record_runs_in_the_protocols(residual, tmp_path, monkeypatch):

@@ -61,7 +61,8 @@ def fit(
 ) -> Model:
     """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
-    Images are randomly cropped and mirrored as in the papers; normalized arrays are not augmented.
+    Images are randomly cropped and mirrored as in the papers; normalized arrays are not augmented,
+    and methods that train on several views of an image do not take them.
     Arguments that are None have the values of the method's published recipe (`recipes.find`). On
     one device the prompts are bit-identical to those of an experiment with the same seed, data and
     recipe.

@@ -50,7 +50,8 @@ def _config(name: str, method: str) -> ConfigDict:
         if c.settings.get(field) == PUBLISHED_DEPTH:
             c.settings[field] = DEPTH
     trains = _record(method).sees_in_training != "nothing"
-    if trains and methods.get(method).input == "features" and not c.cached_views:
+    kept = methods.get(method).input in ("features", "statistics")
+    if trains and kept and not c.cached_views:
         c.cached_views = VIEWS
     return c
 
