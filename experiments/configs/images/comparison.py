@@ -1,7 +1,8 @@
 """Comparison of all methods on the embedded CLIP, with their published settings.
 
-There are two changes: prompts that the papers insert into 9 of 12 layers are inserted into 5 of 6,
-and methods that train on features of the frozen image tower cache those of 10 views.
+There are three changes: prompts that the papers insert into 9 of 12 layers are inserted into 5 of
+6; methods that train on features of the frozen image tower cache those of 10 views; and methods
+that train without labels get as many images as the others have shots.
 No method was tuned on these results. Methods that read texts of classes read the embedded ones.
 """
 
@@ -42,6 +43,8 @@ def _config(name: str, method: str) -> ConfigDict:
     c.data.domain = SOURCE
     c.data.num_classes = CLASSES
     c.data.num_threads = 0
+    if name == "unlabeled":
+        c.data.train_per_class = SHOTS
     c.data.shots = SHOTS
     if name == "domain_generalization":
         c.data.names = ",".join(f"emoji_scenes:{domain}" for domain in TARGETS)
