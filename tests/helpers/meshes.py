@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "vilt_clip": {"prompts": 2, "coupling_layer": 1},
     "vop": {"text_prompts": 2, "vision_prompts": 2},
     "promptsrc": {"average_mean": 2.0},
+    "fudd": {"ambiguous": 3},
     "a5": {"frames": FRAMES, "temporal_heads": 2, "temporal_blocks": 1},
 }
 
@@ -87,7 +88,10 @@ TOGETHER = {
 EVALUATIONS = {
     f"{name} evaluation": CASES[name] | {"run": "evaluate"}
     for name in ("cached", "pro_mpt", "vilt_clip", "own contexts")
-} | {"gda evaluation": {"method": "gda", "on": "features", "meshes": BOTH, "run": "evaluate"}}
+} | {
+    f"{name} evaluation": {"method": name, "on": "features", "meshes": BOTH, "run": "evaluate"}
+    for name in ("gda", "description", "fudd", "perception_clip")
+}
 SPLIT = {
     f"{name} split": CASES[name] | {"shard_frozen": True, "meshes": MESHES[:2]}
     for name in ("pro_mpt", "vilt_clip", "cocoop loop")

@@ -36,10 +36,7 @@ for number in (1, len(jax.devices())):
     settings = method.Settings(iterations=2, vision_prompts=2, vision_depth=1)
     names = ["kiwi", "sea horse", "pagoda"]
     clip = CLIP(config)
-    texts = class_texts.stand_in(method.texts, names)
-    made = methods.make_task(
-        method, clip, placement.replicate(frozen), names, settings, texts=texts
-    )
+    made = methods.make_task(method, clip, placement.replicate(frozen), names, settings)
     task = placement.replicate(made)
     prompts = method.init(jax.random.key(0), task)
     optimizer = optim.sgd(0.01, method.trains(prompts, settings))
@@ -152,7 +149,6 @@ import prompt_jax as pj
 from experiments.configs import default
 from experiments.run import experiment
 from prompt_jax.models import saved
-from prompt_jax.text import class_texts
 
 clip, folder = map(pathlib.Path, sys.argv[1:])
 config = default.get_config("coop", context_length=3)
