@@ -10,7 +10,7 @@ import numpy as np
 
 from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack
-from prompt_jax.clip.text import Cache, one_class_a_row
+from prompt_jax.clip.text import Cache, StackedCache, one_class_a_row
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import MODEL, constrain, replicate, size, text_axes
 from prompt_jax.text.class_names import fill
@@ -37,7 +37,7 @@ class ClassTokens:
     suffix: jax.Array
     eot: jax.Array
     packed: PackedTokens
-    sos: Cache | None = None
+    sos: Cache | StackedCache | None = None
 
     @property
     def number(self) -> int:
@@ -141,7 +141,8 @@ def encode_classes(
         prefix = jnp.concatenate([prefix, context], axis=-2)
     number = len(classes.prefix) - len(fixed) + prefix.shape[-2]
     _check_slots(clip, number, classes.suffix.shape[1])
-    cache = clip.prefill(frozen, prefix, deep_prompts, classes.sos)
+    sos = None if classes.sos is None else list(classes.sos)
+    cache = clip.prefill(frozen, prefix, deep_prompts, sos)
     return encode_packed(clip, frozen, cache, classes.packed)
 
 

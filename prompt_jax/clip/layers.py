@@ -186,7 +186,7 @@ class Layers:
     def _loop(self, step, carry, inputs, here):
         stacked = self.params.get(STACKED, {})
         own = [self._own(here + n) for n in range(len(inputs))]
-        numbers = jnp.arange(here, here + len(inputs))
+        numbers = _zero_by(carry) + jnp.arange(here, here + len(inputs))
 
         def body(carry, xs):
             # The whole stack is indexed: a slice of it would be a copy of all these weights.
@@ -263,6 +263,30 @@ def _unstack_tower(tower):
         f"block_{n}": jax.tree.map(lambda x, n=n: x[n], tower[STACKED]) for n in range(number)
     }
     return {**rest, **blocks}
+
+
+def _zero_by(carry):
+    """Returns int32 0 that depends on the carry, for JAX; XLA computes 0.
+
+    Inside an outer loop, JAX would otherwise take the selection of each layer's weights out of that
+    loop: a copy of all of them.
+    """
+    for x in jax.tree.leaves(carry):
+        if jnp.size(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating):
+            return _zero(jnp.ravel(x)[0].astype(jnp.int32))
+    return 0
+
+
+@jax.custom_batching.custom_vmap
+def _zero(x):
+    return 0 * x
+
+
+@_zero.def_vmap
+def _zero_of_batch(axis_size, in_batched, x):
+    # One for all: with layer numbers of their own, all elements would have copies of the weights.
+    del axis_size, in_batched
+    return _zero(x[0]), False
 
 
 def _stack(trees):

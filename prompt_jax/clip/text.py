@@ -5,7 +5,7 @@ values are the same for all classes. Slots after EOT are never read. A class the
 the tokens of its name, not 77.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import flax.struct
@@ -18,6 +18,31 @@ from prompt_jax.clip.layers import Layer, Layers
 
 Cache = Sequence[tuple[jax.Array, jax.Array]]
 """Keys and values of a prefix: one pair per layer, each float[..., T, heads, width]."""
+
+
+@flax.struct.dataclass
+class StackedCache:
+    """A `Cache` that is kept, with the keys of all layers in one array, and their values.
+
+    A loop over the layers takes such arrays as they are; pairs of single layers would be stacked by
+    as many copies in every step.
+
+    Attributes:
+        keys, values: float[layers, ..., T, heads, width].
+    """
+
+    keys: jax.Array
+    values: jax.Array
+
+    @classmethod
+    def of(cls, cache: Cache) -> "StackedCache":
+        """Stacks the layers of a cache."""
+        keys, values = zip(*cache, strict=True)
+        return cls(jnp.stack(keys), jnp.stack(values))
+
+    def __iter__(self) -> Iterator[tuple[jax.Array, jax.Array]]:
+        """Yields the pairs of a cache."""
+        return iter([(self.keys[n], self.values[n]) for n in range(len(self.keys))])
 
 
 class TextTower(nn.Module):

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
-from prompt_jax.clip.text import Cache
+from prompt_jax.clip.text import Cache, StackedCache
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size
 from prompt_jax.methods.recipe import Labeling
@@ -84,7 +84,7 @@ class Task:
     @property
     def sos(self) -> Cache:
         """Returns the keys and values of SOS, which `make_task` computes."""
-        return cast(Cache, self.names.sos)
+        return list(cast(Cache | StackedCache, self.names.sos))
 
     @property
     def scale(self) -> Float[Array, ""]:
@@ -295,8 +295,9 @@ def _resolve_ambiguous(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode_sos(clip: CLIP, frozen: Frozen, token: Int[Array, "1"]) -> Cache:
-    return clip.prefill(frozen, clip.embed_text(frozen, token))
+def _encode_sos(clip: CLIP, frozen: Frozen, token: Int[Array, "1"]) -> Cache | StackedCache:
+    cache = clip.prefill(frozen, clip.embed_text(frozen, token))
+    return StackedCache.of(cache) if clip.scan_layers else cache
 
 
 def describe_classes(
