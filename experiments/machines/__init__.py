@@ -7,12 +7,20 @@ from prompt_jax.training.compile_times import device_name
 
 AMPERE = "https://www.nvidia.com/en-us/data-center/a100/"
 HOPPER = "https://www.nvidia.com/en-us/data-center/h100/"
+H100_NVL = f"{HOPPER}; bandwidth: NVIDIA H100 NVL GPU, product brief PB-11773-001"
 H200 = "https://www.nvidia.com/en-us/data-center/h200/"
-BLACKWELL = "https://www.nvidia.com/en-us/data-center/dgx-b200/"
+# Of eight GPUs together: 36 petaFLOP/s in bfloat16 and 18 in TF32 with sparsity, 0.6 in float32,
+# 64 TB/s.
+BLACKWELL = (
+    "https://www.nvidia.com/en-us/data-center/hgx/; bandwidth: "
+    "https://www.nvidia.com/en-us/data-center/dgx-b200/"
+)
 L4 = "https://www.nvidia.com/en-us/data-center/l4/"
 L40S = "https://www.nvidia.com/en-us/data-center/l40s/"
 T4 = "https://www.nvidia.com/en-us/data-center/tesla-t4/"
 ADA = "NVIDIA Ada GPU Architecture, version 2.02, appendix A"
+# 188 multiprocessors at 2,617 MHz, with 128 float32 units each and tensor cores of four times their
+# rate in bfloat16.
 RTX_PRO = "NVIDIA RTX Blackwell PRO GPU Architecture, version 1.0, appendix A"
 TPU = "https://docs.cloud.google.com/tpu/docs/"
 
@@ -58,7 +66,7 @@ MACHINES = (
     _gpu("L40S", 362, 183, 91.6, 864, L40S),
     _gpu("RTX 4090", 165.2, 82.6, 82.6, 1008, ADA),
     _gpu("H100 PCIe", 756, 378, 51, 2000, HOPPER),
-    _gpu("H100 NVL", 835.5, 417.5, 60, 3938, HOPPER),
+    _gpu("H100 NVL", 835.5, 417.5, 60, 3938, H100_NVL),
     _gpu("H100", 989.4, 494.7, 66.9, 3350, HOPPER),
     _gpu("H200", 989.4, 494.7, 66.9, 4800, H200),
     _gpu("B200", 2250, 1125, 75, 8000, BLACKWELL),
