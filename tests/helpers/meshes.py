@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -86,8 +87,13 @@ TOGETHER = {
     for name in ("cached", "pro_mpt", "vop")
 }
 EVALUATIONS = {
-    f"{name} evaluation": CASES[name] | {"run": "evaluate"}
-    for name in ("cached", "pro_mpt", "vilt_clip", "own contexts")
+    f"{name} evaluation": CASES[name] | {"meshes": meshes, "run": "evaluate"}
+    for name, meshes in {
+        "cached": MESHES,
+        "pro_mpt": BOTH,
+        "vilt_clip": BOTH,
+        "own contexts": BOTH,
+    }.items()
 } | {
     f"{name} evaluation": {"method": name, "on": "features", "meshes": BOTH, "run": "evaluate"}
     for name in ("gda", "description", "fudd", "perception_clip")
@@ -176,19 +182,15 @@ class Program:
         """Takes `STEPS` steps; returns losses, prompts and the compiled program's text."""
         prompts = self.start()
         rule = recipes.build_optimizer(RECIPE, self.method, prompts, self.settings, 5)
-        step = train.make_step(self.method, rule)
         state = self.placement.replicate(train.init_state(prompts, rule))
         batch, losses = self.placement.split(self.batch()), []
-        text = step.lower(state, self.task, batch).compile().as_text()
+        # It refuses arrays that are placed otherwise, so this also tests that no step needs another
+        # compilation.
+        step = train.make_step(self.method, rule).lower(state, self.task, batch).compile()
         for _ in range(STEPS):
             state, metrics = step(state, self.task, batch)
             losses.append(float(metrics["loss"]))
-        return {
-            "losses": losses,
-            "prompts": train.result(state),
-            "program": text,
-            "compiled": step.count_compiled(),
-        }
+        return {"losses": losses, "prompts": train.result(state), "program": step.as_text()}
 
     def train_together(self, seeds: tuple[int, ...] = (1, 2)) -> dict[str, Any]:
         """Trains several seeds in one program."""
@@ -228,15 +230,25 @@ class Program:
         }
 
 
+@functools.cache
+def run_on_one(case: str) -> tuple[dict[str, Any], int]:
+    """Runs a case, in JSON, on one device; returns its result and the bytes of the backbone."""
+    content = json.loads(case)
+    one = Program(content, "", jax.devices()[:1])
+    size = sum(x.nbytes for x in jax.tree.leaves(one.frozen))
+    return getattr(one, content.get("run", "train"))(), size
+
+
 def compare(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns the largest relative differences between each mesh and one device, by name.
 
     Of a training also: "gathered", the shapes that all-gathers of its step return; "compiled", the
-    number of compilations; "weights", the share of the backbone's bytes that a device holds.
+    number of compilations, of seeds together; "weights", the share of the backbone's bytes that a
+    device holds.
     """
     run, found = case.get("run", "train"), {}
-    one = Program(case, "", jax.devices()[:1])
-    here = getattr(one, run)()
+    alike = {key: value for key, value in case.items() if key not in ("meshes", "shard_frozen")}
+    here, size = run_on_one(json.dumps(alike))
     for mesh in case["meshes"]:
         many = Program(case, mesh, jax.devices())
         there = getattr(many, run)()
@@ -250,9 +262,9 @@ def compare(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
         shards = [x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(many.frozen)]
         found[mesh] = of_mesh | {
             "losses": difference(here["losses"], there["losses"]),
-            "compiled": there["compiled"],
+            "compiled": there.get("compiled"),
             "gathered": gathered(there.get("program", "")),
-            "weights": sum(shards) / sum(x.nbytes for x in jax.tree.leaves(one.frozen)),
+            "weights": sum(shards) / size,
         }
     return found
 

