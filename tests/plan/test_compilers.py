@@ -46,9 +46,9 @@ def config_of(name: str, kind: str) -> Config:
         )
     else:
         c = (few_shot if record.recipe("few_shot") else retrieval).get_config(name)
-        c.data.frames = frames_of(record.method, record.method.Settings(), 2)
         if "frames" in c.settings:
             c.settings.frames = 2
+        c.data.frames = frames_of(record.method, record.method.Settings(**c.settings), 2)
     c.batch_size = c.eval_batch_size = BATCH
     c.dtype = "bfloat16"
     c.mesh = "data:2,model:2"

@@ -22,6 +22,7 @@ from prompt_jax.clip.layers import merge
 from prompt_jax.clip.packing import PackedTokens
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.heads import frame_adapters, masked_words
+from prompt_jax.mesh import split_batch
 from prompt_jax.methods import actions
 from prompt_jax.methods.encoders import Encoders, VideoSettings, pool_frames
 from prompt_jax.methods.method import Output, Prompts, Task, Videos
@@ -232,7 +233,9 @@ def classify(
     x: Any = layer_norm(jnp.float32).apply({"params": norm}, jnp.mean(class_tokens, axis=1))
     if rng is not None and share:
         x = jnp.where(jax.random.bernoulli(rng, 1 - share, x.shape), x / (1 - share), 0.0)
-    return multiply(x, prompts["head"]["kernel"]) + prompts["head"]["bias"]
+    mesh = task.clip.mesh
+    logits = multiply(split_batch(mesh, x, 1), prompts["head"]["kernel"])
+    return split_batch(mesh, logits + prompts["head"]["bias"], 1)
 
 
 def scale(prompts: Prompts, task: Task) -> Float[Array, ""]:
@@ -291,13 +294,13 @@ def compute_terms(
     features = pool_frames(frames, s)
     logits = compare(task, scale(prompts, task), features, prepared)
     head = classify(prompts, task, class_tokens, rng)
-    texts, further = prepared[labels], {}
+    # Not from features of the videos' texts, which devices would exchange.
+    pairs, further = task.scale * logits[:, labels] / CLASS_SCALE, {}
     if masked is not None:
         found, hidden = masked_words.encode(task.clip, add_text_adapters(prompts, task), masked)
-        texts = normalize(found)
+        pairs = task.scale * similarities(features, normalize(found))
         guesses = masked_words.guess(task.clip, task.frozen, prompts["words"], hidden, frames)
         further["words"] = s.words_weight * masked_words.loss(guesses, masked.targets)
-    pairs = task.scale * similarities(features, texts)
     given = jax.nn.softmax(logits) if s.classes_loss == "probabilities" else logits
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels
     losses = {
