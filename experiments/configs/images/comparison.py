@@ -48,7 +48,7 @@ def _config(name: str, method: str) -> ConfigDict:
     c.data.shots = SHOTS
     if name == "domain_generalization":
         c.data.names = ",".join(f"emoji_scenes:{domain}" for domain in TARGETS)
-    c.parallel_seeds = True
+    c.parallel_seeds = name != "unlabeled"  # whose time is that of the image tower
     for field in ("depth", "vision_depth"):
         if c.settings.get(field) == PUBLISHED_DEPTH:
             c.settings[field] = DEPTH
