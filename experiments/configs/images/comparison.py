@@ -18,7 +18,7 @@ OPTIONAL_PROTOCOLS = ("domain_generalization",)
 SHOTS = 16
 SOURCE = "night"
 TARGETS = ("plain", "sketch", "silhouette", "mosaic")
-CLASSES = 60
+CLASSES = 30
 VIEWS = 10
 
 DEPTH, PUBLISHED_DEPTH = 5, 9  # of 6 layers, and of 12
