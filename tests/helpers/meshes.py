@@ -63,6 +63,9 @@ CASES: dict[str, dict[str, Any]] = {
     "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
     # Several views of each image, and a loss among the images of a batch.
     "gopro": {"method": "gopro", "on": "images", "meshes": BOTH},
+    # LayerNorms that train in place of the frozen ones, and arrays without weight decay.
+    "nola": {"method": "nola", "on": "images", "meshes": BOTH},
+    "nola loop": {"method": "nola", "on": "images", "loop": True, "meshes": BOTH},
     "a5": {"method": "a5", "on": "frames", "meshes": BOTH},
     "vilt_clip pairs": {"method": "vilt_clip", "on": "pairs", "meshes": BOTH},
     "own contexts": {
