@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prompt_jax.export.torch_parts.block_names import as_openai
-from prompt_jax.export.torch_parts.clip import CLIP
+from prompt_jax.export.torch_parts.clip import CLIP, Block
 from prompt_jax.export.torch_parts.encoders import Encoders
 
 _BACKBONE = ("image.", "text.", "logit_scale")
@@ -44,6 +44,7 @@ class PromptSwitch(Encoders):
         slots = cube.repeat(batch * frames // number, 1, 1)
         x = torch.cat([x[:, :1], slots, x[:, 1:]], dim=1)
         for block in tower.transformer.resblocks:
+            assert isinstance(block, Block)
             x = x + block.attn(self.switch(block.ln_1(x), number))
             x = x + block.mlp(block.ln_2(x))
         together = frames if self.settings["chunk_attention"] == "clip" else number
