@@ -308,8 +308,12 @@ def test_a_list_of_data_sets_replaces_the_embedded_one():
         sweep.expand(config)
 
 
-def test_every_method_has_a_config():
-    for name in methods.ENCODERS:
-        assert configs.get_config(name).protocol == "retrieval"
+def test_methods_have_a_config_if_they_have_a_recipe():
+    for name, record in methods.RECORDS["videos"].items():
+        if record.recipe("retrieval"):
+            assert configs.get_config(name).protocol == "retrieval"
+        else:
+            with pytest.raises(PromptError, match=f"videos and captions '{name}'"):
+                configs.get_config(name)
     with pytest.raises(PromptError, match="coop"):
         configs.get_config("coop")
