@@ -3,7 +3,8 @@
 Methods do not know about the mesh. Their inputs are placed on it (`training.sharding`), and a few
 shared functions name the axes of large intermediate results with `constrain`; XLA's partitioner
 derives everything else. An axis need not divide the number of classes: the partitioner pads and
-masks them inside the program, so losses and means never see the padding.
+masks them inside the program, so losses and means never see the padding. The exception are sums
+by index, see `take_rows` and `sum_rows`.
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -145,3 +147,23 @@ def split_batch(mesh: Mesh | None, tree: Any, of_image: int = 2) -> Any:
 def replicate(mesh: Mesh | None, tree: Any) -> Any:
     """Replicates all arrays of a tree over the devices, inside a compiled program."""
     return jax.tree.map(lambda x: constrain(mesh, x, *(None,) * x.ndim), tree)
+
+
+def take_rows(mesh: Mesh | None, array: jax.Array, rows: jax.Array) -> jax.Array:
+    """Returns rows of a trained array, e.g. those of classes, replicated over the devices.
+
+    XLA's partitioner may split the rows along an axis that does not divide their number. Where it
+    adds their gradients into those of the array, it then also adds those of its padding, which it
+    does not mask, into row 0.
+    """
+    return constrain(mesh, array[rows], *(None,) * array.ndim)
+
+
+def sum_rows(array: jax.Array, owner: jax.Array, number: int) -> jax.Array:
+    """Returns the sums of the rows of each of `number` owners.
+
+    A product, because a segment sum would add the partitioner's padding to row 0, as in
+    `take_rows`.
+    """
+    owned = (owner == jnp.arange(number)[:, None]).astype(array.dtype)
+    return jnp.matmul(owned, array, precision="highest")

@@ -13,7 +13,7 @@ from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError, shorten
-from prompt_jax.mesh import DATA, MODEL, constrain, size
+from prompt_jax.mesh import DATA, MODEL, constrain, size, sum_rows
 from prompt_jax.methods.encoders import Encoders, encode_captions, pool_frames
 from prompt_jax.methods.method import (
     Method,
@@ -134,7 +134,7 @@ def recognize(encoders: Encoders) -> Method:
         if owner is None:
             return features
         number = len(task.trained)
-        return normalize(jax.ops.segment_sum(features, owner, number, indices_are_sorted=True))
+        return normalize(sum_rows(features, owner, number))
 
     def forward(
         prompts: Prompts,

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from prompt_jax.clip import normalize, tokenizer
 from prompt_jax.errors import PromptError, unknown
+from prompt_jax.mesh import take_rows
 from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import (
@@ -83,7 +84,7 @@ def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
     suffix = task.clip.embed_text(task.frozen, names.suffix)
     eot = names.eot + length - before
     if s.class_specific:
-        context = context[task.trained]
+        context = take_rows(task.clip.mesh, context, task.trained)
     if before < length:
         after = context[..., before:, :]
         after = jnp.broadcast_to(after, (names.number, *after.shape[-2:]))

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from prompt_jax.clip import normalize
 from prompt_jax.clip.layers import copy_arrays, merge
 from prompt_jax.errors import PromptError, unknown
-from prompt_jax.mesh import DATA, MODEL, constrain, replicate
+from prompt_jax.mesh import DATA, MODEL, constrain, take_rows
 from prompt_jax.methods.inputs import split_views
 from prompt_jax.methods.method import Images, Method, Output, Prompts, Task
 from prompt_jax.methods.recipe import Labeling, Labels, Recipe
@@ -136,8 +136,7 @@ def forward(prompts: Prompts, prepared: None, task: Task, images: Images) -> Out
     """Computes the products of features and classifier, and the smoothed part of the loss."""
     del prepared
     [images] = split_views(images)
-    # Replicated, so that the gradient is scattered to the classes without padding of the mesh.
-    rows = replicate(task.clip.mesh, prompts["classifier"][task.trained])
+    rows = take_rows(task.clip.mesh, prompts["classifier"], task.trained)
     features = encode(prompts, task, images)
     logits = jnp.einsum("bd,kd->bk", features, rows, precision="highest")
     logits = constrain(task.clip.mesh, logits, DATA, MODEL)
