@@ -31,8 +31,12 @@ SIZES = CLIPConfig(
 )
 CLASSES, BATCH = 12, 8
 CLASS_FEATURES = 4 * CLASSES * SIZES.embed_dim  # bytes; an image has eight times as many
-COMPARED = {"gopro": 2 * 4 * BATCH * SIZES.embed_dim}
-"""Bytes of the features of a batch that a loss compares with each other, of two views."""
+COMPARED = {
+    "gopro": 2 * 4 * BATCH * SIZES.embed_dim,
+    "ez_clip": 2 * 4 * BATCH * CLASSES,
+}
+"""Bytes of what a loss compares within a batch: features of two views, or logits and their
+gradient, from which the columns of the batch's labels are taken."""
 SECONDS = 600.0
 MOVING = set(COLLECTIVES) - {"all-reduce", "reduce-scatter"}
 

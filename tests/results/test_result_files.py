@@ -51,6 +51,8 @@ def tree(folder: Path) -> None:
                     zero_shot=dict.fromkeys(names, 40.0),
                     per_iteration={name: [*steps, 60.0 + i] for i, name in enumerate(names)},
                 )
+    test = {"accuracy": {"test": 60.0}, "zero_shot": {"test": 40.0}, "per_iteration": {}}
+    put(folder, method="nola", dataset="dtd", protocol="unlabeled", **test)
     videos = {"method": "vilt_clip", "dataset": "kinetics400", "zero_shot": {}, "per_iteration": {}}
     put(folder, **videos, protocol=runs.SUPERVISED, accuracy={"test": 60.0})
     put(folder, **videos, protocol=runs.TRANSFER, accuracy={"hmdb51:val1": 40.0})
@@ -155,9 +157,9 @@ def test_every_file_has_the_format_of_its_suffix(written):
         named(written, f"{protocol}.csv")
     images = [path for path in written if path.suffix == ".png"]
     # Bars or curves: one for base-to-novel, cross-dataset, domain generalization, supervised,
-    # transfer and each ablation, and three for few-shot (average, two data sets); iterations: one
-    # for each protocol of images.
-    assert len(images) == 5 + 2 + 3 + 4
+    # transfer, unlabeled and each ablation, and three for few-shot (average, two data sets);
+    # iterations: one for each protocol of images.
+    assert len(images) == 6 + 2 + 3 + 4
     assert sum(path.stem.endswith("-iterations-pro_mpt") for path in images) == 4
     for path in images:
         with Image.open(path) as image:
