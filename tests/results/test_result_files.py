@@ -266,8 +266,14 @@ def test_published_averages_match_their_rows():
         for method in methods.METHODS
         for row in published.rows("images", method, protocol)
     ]
-    assert len(found) == 3 + 4
-    for protocol, figures in found:
+    # GOPro's rows have an average, or its data sets, but not both.
+    whole = [
+        (protocol, figures)
+        for protocol, figures in found
+        if {"average", *published.AVERAGED[protocol]} <= set(figures)
+    ]
+    assert (len(whole), len(found)) == (3 + 4, 3 + 4 + 2)
+    for protocol, figures in whole:
         mean = statistics.fmean(figures[name][0] for name in published.AVERAGED[protocol])
         assert mean == pytest.approx(figures["average"][0], abs=0.011)
 
