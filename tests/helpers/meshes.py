@@ -62,7 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
     "kgcoop": {"method": "kgcoop", "on": "features", "meshes": BOTH},
     "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
     # Several views of each image, and a loss among the images of a batch.
-    "gopro": {"method": "gopro", "on": "images", "meshes": BOTH},
+    "gopro": {"method": "gopro", "on": "images", "among_images": True, "meshes": BOTH},
     # LayerNorms that train in place of the frozen ones, and arrays without weight decay.
     "nola": {"method": "nola", "on": "images", "meshes": BOTH},
     "nola loop": {"method": "nola", "on": "images", "loop": True, "meshes": BOTH},
@@ -113,7 +113,7 @@ class Program:
     A case has "method"; "meshes"; "on": "images", "videos", "features", "frames" or "pairs"; and
     may have "run", a function of this class; "classes", their number; "settings"; "memory", bytes
     for the backward pass; "shard_frozen"; "mixed", whether labels are probabilities; "loop", for
-    towers of four layers in a loop.
+    towers of four layers in a loop; "among_images", whether a loss compares the images of a batch.
     """
 
     def __init__(self, case: dict[str, Any], mesh: str, devices: list[jax.Device]):
