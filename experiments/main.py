@@ -170,12 +170,21 @@ def _no_file(file):
         places = (f"experiments/configs/{path.parent.name}/{path.name}" for path in sorted(same))
         named = " or ".join(f"--config={place}{colon}{argument}" for place in places)
         return PromptError(f"there is no config file {name!r}; use {named}")
-    from prompt_jax.methods import ENCODERS
-
-    if (method := pathlib.Path(name).stem) in ENCODERS:
-        searching = f"experiments/configs/video/retrieval.py:{method}"
-        return PromptError(f"there is no config file {name!r}; use --config={searching}")
+    if place := _place_of_method(method := pathlib.Path(name).stem):
+        return PromptError(f"{method} is a method: --config=experiments/configs/{place}:{method}")
     return unknown("config file", file, _config_files())
+
+
+def _place_of_method(name):
+    """Returns the config file that takes the method as its argument; "" if there is no method."""
+    from prompt_jax.methods import METHODS, RECORDS
+
+    if name in METHODS:
+        return "images/method.py"
+    record = RECORDS["videos"].get(name)
+    if record is None:
+        return ""
+    return f"video/{'retrieval' if record.recipe('retrieval') else 'few_shot'}.py"
 
 
 def _config_files():

@@ -77,7 +77,15 @@ def test_a_whole_number_is_accepted_as_a_learning_rate(parsed):
         (["--config="], "unknown config file ''"),
         (
             ["--config=experiments/configs/video/vop_f.py"],
-            "use --config=experiments/configs/video/retrieval.py:vop_f\n",
+            "vop_f is a method: --config=experiments/configs/video/retrieval.py:vop_f\n",
+        ),
+        (
+            ["--config=experiments/configs/video/m2clip.py"],
+            "m2clip is a method: --config=experiments/configs/video/few_shot.py:m2clip\n",
+        ),
+        (
+            ["--config=experiments/configs/images/mocoop.py"],
+            "mocoop is a method: --config=experiments/configs/images/method.py:mocoop\n",
         ),
         ([PRO_MPT, "--config.epoch=3"], "unknown config key 'epoch'. Did you mean 'epochs'"),
         (
