@@ -274,10 +274,15 @@ def main(argv: list[str]) -> None:
     if sweep.is_sweep(config):
         name = f"ablation_{config.ablation}" if config.ablation else config.protocol
         workdir = pathlib.Path(WORKDIR.value or f"results/{name}")
+        with_tables = True
         try:
             sweep.run(config, workdir)
+        except PromptError as error:
+            # Tables of earlier runs would look like those of this call.
+            with_tables = isinstance(error, sweep.SomeFailedError)
+            raise
         finally:
-            if hosts.is_first() and any(workdir.rglob("results.json")):
+            if with_tables and hosts.is_first() and any(workdir.rglob("results.json")):
                 results.report(workdir)
         hosts.finish()
         return

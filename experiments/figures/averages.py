@@ -12,7 +12,7 @@ import pandas as pd
 
 from data_pipelines import scenes
 from data_pipelines.datasets import split_domain
-from experiments.figures import long
+from experiments.figures import long, tables
 from experiments.figures.long import CELL, ROW, RowKey
 from experiments.figures.papers import comparable, published, published_actions
 from experiments.figures.result_table import (
@@ -157,8 +157,8 @@ def _describe_training(table: ResultTable, counted: Sequence[Run]) -> None:
         for name, value in run.chosen.items():
             table.chosen.setdefault((run.method, name), []).append(value)
     for run in counted:
-        # Zero-shot CLIP trains on no images, some protocols on all of them.
-        if run.method != "zero_shot" and not {run.protocol, run.trained_by} & {*ON_ALL}:
+        # Some methods train on no images, some protocols on all of them.
+        if tables.trains(run.method, run.kind) and not {run.protocol, run.trained_by} & {*ON_ALL}:
             key = run.dataset, run.shots
             least, most = table.shots_there.get(key, run.shots_there)
             there = min(least, run.shots_there[0]), max(most, run.shots_there[1])

@@ -48,8 +48,9 @@ def print_run(results: Mapping[str, Any]) -> None:
 
 def _print_accuracies(results: Mapping[str, Any]) -> None:
     """Prints the accuracy of the method, of zero-shot CLIP and after each iteration; H if any."""
+    shots = f"{shots_of(results)}, " * trains(results["method"], results.get("kind", ""))
     title = (
-        f"{results['method']} on {results['dataset']}, {shots_of(results)}, "
+        f"{results['method']} on {results['dataset']}, {shots}"
         f"seed {results['seed']}, backbone {results['backbone']} (accuracy in %)"
     )
     keys = list(results["accuracy"])
@@ -131,6 +132,17 @@ def compare_ranks(
                 figures = [f"{found[one]:.2f}" if one in found else "" for one in metrics]
                 lines.append((key, way, name, figures))
     return metrics, lines
+
+
+def trains(method: str, kind: str) -> bool:
+    """Returns whether the method is trained; an unknown one from outside may be.
+
+    Args:
+        method: its name.
+        kind: "images" or "videos"; "", of earlier runs, for images.
+    """
+    record = methods.find_record(method, kind or "images")
+    return record is None or record.sees_in_training != "nothing"
 
 
 def shots_of(results: Mapping[str, Any]) -> str:

@@ -234,8 +234,21 @@ def differences(here: dict, there: dict, prefix: str = "") -> list[str]:
     return found
 
 
-def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bool = False) -> None:
-    """Raises a PromptError if `folder` holds a run of another config, backbone or data."""
+def refuse_other_run(
+    folder: pathlib.Path,
+    here: dict,
+    there: dict,
+    finished: bool = False,
+    files: Mapping[str, str] | None = None,
+) -> None:
+    """Raises a PromptError if `folder` holds a run of another config, backbone or data.
+
+    Args:
+        folder: of the run that is there.
+        here, there: identities of the present run and of that one.
+        finished: whether that one is finished.
+        files: names to show with digests of texts, by digest.
+    """
 
     def rank(difference):
         field = difference.split(":")[0]
@@ -247,6 +260,8 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
     if found:
         more = len(found) - SHOWN_DIFFERENCES
         shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        for digest, file in (files or {}).items():
+            shown = shown.replace(repr(digest), f"{file} ({digest[:8]})")
         advice = "use another --workdir, or delete that directory if you no longer need it"
         epochs = [one.get("epochs", 0) for one in (there, here)]
         more_epochs = all(isinstance(one, int) for one in epochs) and epochs[0] < epochs[1]
@@ -263,13 +278,16 @@ def refuse_other_run(folder: pathlib.Path, here: dict, there: dict, finished: bo
         raise PromptError(f"{folder} holds {what} ({shown}); {advice}")
 
 
-def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str, Any]) -> None:
+def refuse_other_results(
+    folder: pathlib.Path, here: dict, results: Mapping[str, Any], texts_file: str = ""
+) -> None:
     """Raises a PromptError if the results in `folder` are another run's, or lack images.
 
     Args:
         folder: of the run.
         here: the identity of the present run; if its data is missing, images are not compared.
         results: of its results.json.
+        texts_file: the present run's texts of classes, if it reads any.
     """
     images, left_out = results["data_hashes"], len(results["skipped_pictures"])
     if here["pictures"] is None:
@@ -283,7 +301,9 @@ def refuse_other_results(folder: pathlib.Path, here: dict, results: Mapping[str,
     there = identify(
         results["config"], results["backbone_hash"], images, start, prepared, texts, second
     )
-    refuse_other_run(folder, here, there, finished=True)
+    read = [(here, texts_file), (there, (results.get("texts") or {}).get("file", ""))]
+    files = {one["texts"]: file for one, file in read if file and "texts" in one}
+    refuse_other_run(folder, here, there, finished=True, files=files)
     if left_out and here["data"]["on_bad_image"] == "stop":
         raise PromptError(
             f"{folder} holds a finished run that left out {left_out} unreadable images; delete "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from experiments.figures.tables import shots_of
+from experiments.figures.tables import shots_of, trains
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
 
@@ -45,7 +45,7 @@ def _counts(run: Finished) -> tuple[list[str], list[list[str]]]:
 
 
 def _trains(run: Finished) -> bool:
-    return run.results["method"] != "zero_shot"
+    return trains(run.results["method"], run.results.get("kind", ""))
 
 
 def _sentences(run: Finished) -> Iterator[str]:

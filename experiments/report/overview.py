@@ -10,6 +10,7 @@ from experiments.figures.tables import (
     compare_ranks,
     sees_at_test,
     shots_of,
+    trains,
 )
 from experiments.record import identity
 from experiments.record.runs import EVALUATION
@@ -37,7 +38,7 @@ def section(runs: Sequence[Finished]) -> Section:
 def _in_words(run: Finished) -> str:
     found = run.results
     parts = [found["protocol"].replace("_", " "), shots_of(found), f"seed {found['seed']}"]
-    if found["method"] == "zero_shot":
+    if not trains(found["method"], found.get("kind", "")):
         del parts[1]
     if found["protocol"] == EVALUATION:
         by = found["source"]["protocol"].replace("_", " ")

@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from data_pipelines.errors import DataError
 from experiments.config.config import FIELDS, Config, change, read
 from experiments.configs.video import retrieval
 from experiments.run import experiment, parallel
-from experiments.setup import building, protocols, titles
+from experiments.setup import building, loading, protocols, titles
 from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 
@@ -131,41 +131,78 @@ def _groups(runs: Runs, parallel_seeds: bool) -> list[Runs]:
     return list(groups.values())
 
 
+class SomeFailedError(PromptError):
+    """Some runs of a sweep failed, after others finished."""
+
+
 def run(config: ConfigDict | Config, folder: pathlib.Path) -> list[dict[str, Any]]:
     """Runs all runs of the config; skips finished ones.
 
     A failed run is reported and does not stop the others.
 
     Raises:
-        PromptError: the config is invalid; or some runs failed, raised after all others.
+        SomeFailedError: some runs failed, raised after all others.
+        PromptError: the config, or its texts of classes, are invalid; or all runs failed.
     """
     runs = {name: building.check(one) for name, one in expand(config).items()}
-    for one in runs.values():
-        building.build_method(one)
+    _check_methods(runs.values())
+    groups = _groups(runs, config.parallel_seeds)
     results: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     done = 0
-    for group in _groups(runs, config.parallel_seeds):
+    for group in groups:
         done += len(group)
         print(f"[{done}/{len(runs)}] {', '.join(group)}")
+        before = set(failed.values())
         try:
             if len(group) > 1:
                 found, wrong = parallel.run({folder / name: one for name, one in group.items()})
                 results += found
-                for name in group:
-                    if reason := wrong.get(folder / name):
-                        failed[name] = reason
-                        print(f"failed: {name}: {reason.splitlines()[0]}")
+                failed |= {name: wrong[folder / name] for name in group if folder / name in wrong}
             else:
                 results += [experiment.run(one, folder / name) for name, one in group.items()]
         except (PromptError, DataError) as error:
             if hosts.count() > 1:
                 raise  # it may have failed on this host only, and the others wait for it
             failed |= dict.fromkeys(group, str(error))
-            print(f"failed: {str(error).splitlines()[0]}")
+        if done < len(runs):  # otherwise the error at the end follows at once
+            _print_failures({name: failed[name] for name in group if name in failed}, before)
     if failed:
-        listed = "".join(f"\n  {name}: {reason}" for name, reason in failed.items())
-        raise PromptError(
-            f"{len(failed)} of {len(runs)} runs failed; run again to repeat only those:{listed}"
-        )
+        raise _failure(failed, list(runs), folder)
     return results
+
+
+def _check_methods(runs: Iterable[Config]) -> None:
+    """Builds each method and reads the texts of classes that it needs, each file once."""
+    read_before = set()
+    for one in runs:
+        method, _ = building.build_method(one)
+        key = one.method, one.texts, one.data.name, one.data.domain
+        if key not in read_before:
+            loading.read_texts(one, method)
+        read_before.add(key)
+
+
+def _print_failures(failed: Mapping[str, str], before: Collection[str]) -> None:
+    """Prints the runs that failed, and reasons that were not printed before."""
+    for name, reason in failed.items():
+        why = "for the same reason" if reason in before else f"{reason.splitlines()[0]}"
+        print(f"failed: {name}: {why}")
+
+
+def _failure(failed: Mapping[str, str], names: Sequence[str], folder: pathlib.Path) -> PromptError:
+    """Returns the error of failed runs, with each reason once."""
+    if len(names) == 1:
+        return PromptError(failed[names[0]])
+    alike: dict[str, list[str]] = {}
+    for name, reason in failed.items():  # a reason may name the directory of its run
+        alike.setdefault(reason.replace(str(folder / name), str(folder / "RUN")), []).append(name)
+    listed = "".join(
+        f"\n  {', '.join(those)}: {reason if len(those) > 1 else failed[those[0]]}"
+        for reason, those in alike.items()
+    )
+    which = SomeFailedError if len(failed) < len(names) else PromptError
+    return which(
+        f"{len(failed)} of {len(names)} runs failed; once the cause is removed, run again to "
+        f"repeat only those:{listed}"
+    )

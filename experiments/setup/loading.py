@@ -167,10 +167,11 @@ def finished(run: Loaded) -> dict[str, Any] | None:
     """
     if run.results is None:
         return None
+    texts_file = run.config.texts if run.texts else ""
     try:
         plan = run.plan
     except DataError as error:
-        refuse_other_results(run.folder, run.identity(None), run.results)
+        refuse_other_results(run.folder, run.identity(None), run.results, texts_file)
         asked = protocols.split_names(run.config.data.names)
         if not {titles.title_of(run.config.data, key) for key in asked} <= set(
             run.results["accuracy"]
@@ -178,7 +179,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
             raise  # some targets have not been tested
         print(f"already finished, not compared with the data: {str(error).splitlines()[0]}")
         return run.results
-    refuse_other_results(run.folder, run.identity(plan.hashes), run.results)
+    refuse_other_results(run.folder, run.identity(plan.hashes), run.results, texts_file)
     if not set(plan.tests) <= set(run.results["accuracy"]):
         return None  # targets were added
     print(f"already finished: {run.folder / 'results.json'}")

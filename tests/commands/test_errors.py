@@ -8,7 +8,13 @@ import pytest
 import tiny
 from tiny import SPLIT
 
+from experiments import results
+from experiments.cli import command_line
 from experiments.run import experiment
+from prompt_jax.errors import PromptError
+
+SWEEP = "--config=experiments/configs/images/few_shot.py:coop"
+FIELDS = ("--config.data.names=emoji_scenes", "--config.data.shots_list=(1,)")
 
 
 class Setting(NamedTuple):
@@ -282,3 +288,51 @@ def test_real_processes(words, environment, message, tmp_path):
     assert (process.returncode, output) == (2, ""), errors
     assert one_line(errors).startswith("error: ") and message in errors
     assert not (tmp_path / "workdir").exists()
+
+
+@pytest.fixture
+def sweep_of(tmp_path, monkeypatch):
+    """Runs seeds, of which those in `refused` fail; returns the directories with tables."""
+    reported = []
+    monkeypatch.setattr(results, "report", lambda folder: reported.append(folder))
+
+    def call(seeds, refused):
+        def run(config, folder):
+            if config.seed in refused:
+                raise PromptError(f"{folder} holds another run; use another --workdir")
+            folder.mkdir(parents=True)
+            (folder / "results.json").write_text("{}")
+            return {}
+
+        monkeypatch.setattr(experiment, "run", run)
+        words = [SWEEP, *FIELDS, f"--config.seeds={seeds}", f"--workdir={tmp_path}"]
+        assert tiny.run_main(words, monkeypatch) == (command_line.USAGE_ERROR if refused else 0)
+        return reported
+
+    return call
+
+
+def test_a_reason_of_all_runs_is_printed_once_without_tables_of_earlier_runs(
+    sweep_of, tmp_path, capsys
+):
+    (tmp_path / "results.json").write_text("{}")  # of an earlier run
+    assert sweep_of("(1, 2, 3)", {1, 2, 3}) == []
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "holds another" in line]
+    names = ", ".join(f"emoji_scenes/coop/1shots-seed{seed}" for seed in (1, 2, 3))
+    assert error == f"  {names}: {tmp_path}/RUN holds another run; use another --workdir"
+
+
+def test_the_reason_of_a_single_run_is_the_whole_message(sweep_of, tmp_path, capsys):
+    assert sweep_of("(1,)", {1}) == []
+    printed = capsys.readouterr()
+    folder = tmp_path / "emoji_scenes/coop/1shots-seed1"
+    assert printed.err == f"error: {folder} holds another run; use another --workdir\n"
+    assert "failed" not in printed.out
+
+
+def test_finished_runs_are_in_tables_though_others_failed(sweep_of, tmp_path, capsys):
+    assert sweep_of("(1, 2, 3)", {2}) == [tmp_path]
+    printed = capsys.readouterr()
+    failed = "emoji_scenes/coop/1shots-seed2"
+    assert f"failed: {failed}: {tmp_path / failed} holds another run" in printed.out
+    assert "1 of 3 runs failed; once the cause is removed, run again to" in printed.err

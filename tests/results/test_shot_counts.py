@@ -123,6 +123,9 @@ def test_an_invalid_field_excludes_the_file(tmp_path, field, value):
     assert "is left out, because it is not the result of a run: " in problem
 
 
-def test_zero_shot_clip_has_no_shots(tmp_path):
-    put(tmp_path, method="zero_shot", shots=500, shots_per_class=[9, 16])
+@pytest.mark.parametrize("method", ["zero_shot", "description", "fudd", "perception_clip"])
+def test_methods_that_train_nothing_have_no_shots(tmp_path, capsys, method):
+    file = put(tmp_path, method=method, shots=500, shots_per_class=[9, 16])
     assert not cautions_on_shots(only_table(tmp_path))
+    tables.print_run(json.loads(file.read_text()) | {"skipped_pictures": []})
+    assert f"{method} on caltech101, seed 1" in capsys.readouterr().out

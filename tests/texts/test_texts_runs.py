@@ -11,7 +11,7 @@ import prompt_jax as pj
 from data_pipelines import datasets
 from experiments import evaluate
 from experiments.cli import command_line
-from experiments.run import experiment, reopening
+from experiments.run import experiment, reopening, sweep
 from prompt_jax import predict
 from prompt_jax.cli import commands
 from prompt_jax.errors import PromptError
@@ -81,8 +81,19 @@ def test_the_same_texts_at_another_place_are_the_same_run(run, clip, root, tmp_p
 def test_other_texts_are_another_run(run, clip, root, tmp_path):
     other = tmp_path / "other.json"
     other.write_text(json.dumps(TEXTS | {"pagoda": ["a tower"]}))
-    with pytest.raises(PromptError, match=r"holds another run \(texts: "):
+    differs = (
+        r"holds another run \(texts: \S*other.json \(\w{8}\) here, \S*own.json \(\w{8}\) there"
+    )
+    with pytest.raises(PromptError, match=differs):
         experiment.run(config_of(clip, root, other), run[0])
+
+
+def test_texts_are_checked_once_before_a_sweep(clip, root, tmp_path, capsys):
+    config = config_of(clip, root, tmp_path / "gone.json")
+    config.seeds = (1, 2, 3)
+    with pytest.raises(PromptError, match=r"^config.texts: texts .*gone.json cannot be read"):
+        sweep.run(config, tmp_path / "runs")
+    assert not capsys.readouterr().out
 
 
 def test_a_method_that_reads_no_texts_refuses_them(clip, root, texts, tmp_path):

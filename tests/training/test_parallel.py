@@ -113,7 +113,7 @@ def test_finished_runs_are_excluded(clip, tmp_path, capsys):
     assert [one["trained_together"] for one in found] == [1, 2, 2]
 
 
-def test_a_diverged_run_does_not_stop_the_others(clip, tmp_path, capsys):
+def test_a_diverged_run_does_not_stop_the_others(clip, tmp_path):
     config = config_of(clip, "coop")
     config.seeds, config.learning_rates = (1,), (0.002, 1e30)
     apart = sweep_that_fails(config, tmp_path / "apart")
@@ -122,13 +122,12 @@ def test_a_diverged_run_does_not_stop_the_others(clip, tmp_path, capsys):
     for folder in (apart, together):
         (finished,) = folder.rglob("results.json")
         assert "rate=0.002" in str(finished)
-    assert "lower config.learning_rate=1e+30" in capsys.readouterr().out
     sweep_that_fails(config, together)  # separately now, and again
     assert len(list(together.rglob("results.json"))) == 1
 
 
 def sweep_that_fails(config, folder):
-    with pytest.raises(PromptError, match="rate=1e[+]30"):
+    with pytest.raises(PromptError, match=r"rate=1e[+]30.*lower config.learning_rate=1e[+]30"):
         sweep.run(config, folder)
     return folder
 
