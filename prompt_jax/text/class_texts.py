@@ -176,7 +176,10 @@ def _frozen(value: Any) -> Any:
 def stand_in(kind: str, names: Sequence[str]) -> Texts | None:
     """Returns made-up texts for any classes, for plans and measurements; None for the kind ""."""
     shown = [spaced(name) for name in names]
-    classes = {name: [f"part {part}" for part in range(3)] for name in names}
+    classes = {
+        name: [f"{one} {number}" for number in range(3)]
+        for name, one in zip(names, shown, strict=True)
+    }
     contents: dict[str, Mapping[str, Any]] = {
         CLASSES: classes,
         PAIRS: {

@@ -46,8 +46,7 @@ for folder in sorted(pathlib.Path(exports).iterdir()):
             numpy.save(folder / "similarities.npy", model.similarities(batch, texts_, tokenizer))
         given, others_ = {}, json.loads(others)
         if hasattr(model, "given"):  # texts of its own for each class
-            part = "a {} has part {}.".format
-            own = {n: [part(n.replace("_", " "), i) for i in range(3)] for n in others_}
+            own = {n: [f"{n.replace('_', ' ')} {i}" for i in range(3)] for n in others_}
             given = {"texts": own}
         model.set_classes(others_, tokenizer, **given)
         numpy.save(folder / "others.npy", model.iterations(batch))
