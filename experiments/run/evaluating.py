@@ -29,7 +29,7 @@ from prompt_jax.inputs.images.preprocessing import Preprocessing
 from prompt_jax.models import saved
 from prompt_jax.storage.files import seal
 from prompt_jax.text.class_names import Classes
-from prompt_jax.text.class_texts import Texts
+from prompt_jax.text.class_texts import PASS, Texts
 from prompt_jax.training.sharding import Placement
 
 FOLDER = "evaluations"
@@ -107,7 +107,9 @@ def evaluate(
     inputs = model.saved.inputs
     plan = build_plan(config, key, model.saved.sizes.image_size, inputs.preprocessing)
     [key] = plan.tests  # its name in results
-    texts = loading.read_texts(config, method) if "texts" in changes else model.saved.texts
+    texts = model.saved.texts and model.saved.texts.with_advice(PASS.format("--config.texts=…"))
+    if "texts" in changes:
+        texts = loading.read_texts(config, method)
     description = describe(model, config, plan, key, texts)
     place = _directory(model.folder, out, key, description)
     # Earlier versions did not hash the contents of files, or directories of frames at all.

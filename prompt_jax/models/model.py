@@ -28,7 +28,7 @@ from prompt_jax.prompts import PHOTO, encode_templates
 from prompt_jax.storage.files import filling, is_free
 from prompt_jax.text import text_files
 from prompt_jax.text.class_names import check_names, describe_repeated, repeated
-from prompt_jax.text.class_texts import Texts
+from prompt_jax.text.class_texts import PASS, Texts
 
 BATCH_SIZE = 64
 MANY = 256  # images or videos from which on a progress bar is shown
@@ -297,7 +297,7 @@ class Model:
             PromptError: they cannot be read, or the method reads none.
         """
         if texts is None:
-            return self.class_texts
+            return self.class_texts and self.class_texts.with_advice(PASS)
         if not self.method.texts:
             raise ArgumentError(f"{self.name} reads no texts of classes", "leave {} out", "texts")
         return text_files.resolve(texts, self.method.texts)

@@ -6,13 +6,15 @@ docs/texts.md describes the files. Imports no JAX.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from prompt_jax.errors import PromptError, shorten
+from prompt_jax.errors import ArgumentError, PromptError, escape, shorten
 from prompt_jax.text.class_names import key, spaced
 
 CLASSES, PAIRS, FACTORS, CAPTIONS = "classes", "pairs", "factors", "captions"
@@ -25,6 +27,12 @@ KINDS = {
 """The kinds of texts, with a description for messages."""
 
 MOST_LISTED = 5
+CLOSE = 0.7
+"""Least similarity of a class's name and one that is shown beside it."""
+
+ADD = "add them, or rename its classes or those of the data set"
+PASS = "pass a file with texts of these classes by {}"
+"""What to do about classes without texts: in a file that was given, and in a model's."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,12 +49,14 @@ class Texts:
             "captions": {"captions": ((image or "", caption), …), "classes": {class: (text, …)}}.
         digest: SHA-256 of kind and content.
         source: the file, for messages; "" if there is none.
+        advice: what to do about classes without texts, with "{}" for the argument `texts`.
     """
 
     kind: str
     content: Mapping[str, Any]
     digest: str
     source: str = ""
+    advice: str = ADD
 
     def __eq__(self, other: object) -> bool:
         """Returns whether both have the same kind and content."""
@@ -90,20 +100,24 @@ class Texts:
         by_key = {key(name): name for name in known}
         shown = []
         for name in names[:MOST_LISTED]:
-            close = difflib.get_close_matches(key(name), list(by_key), n=2, cutoff=0.5)
+            close = difflib.get_close_matches(key(name), list(by_key), n=2, cutoff=CLOSE)
             there = " or ".join(shorten(by_key[one]) for one in close)
             shown.append(f"{shorten(spaced(name))}{f' (there: {there})' if there else ''}")
         more = len(names) - len(shown)
-        return PromptError(
+        mistake = (
             f"{self.where} has no texts of {len(names)} of {number} classes: {', '.join(shown)}"
-            f"{f' and {more:,} more' if more else ''}; add them, or rename its classes or those "
-            "of the data set"
+            f"{f' and {more:,} more' if more else ''}"
         )
+        return ArgumentError(mistake, self.advice, *["texts"] * self.advice.count("{}"))
+
+    def with_advice(self, advice: str) -> "Texts":
+        """Returns the same texts with another `advice`."""
+        return dataclasses.replace(self, advice=advice)
 
     @property
     def where(self) -> str:
-        """Returns the source for messages."""
-        return self.source or "texts"
+        """Returns the source for messages, in one line."""
+        return escape(self.source) or "texts"
 
     @property
     def captions(self) -> tuple[tuple[str, str], ...]:
@@ -131,13 +145,27 @@ def make(kind: str, content: Mapping[str, Any], source: str = "") -> Texts:
     for name in classes:
         if (one := key(name)) in seen:
             raise PromptError(
-                f"{source or 'texts'}: classes {shorten(seen[one])} and {shorten(name)} are the "
-                "same name; keep one"
+                f"{escape(source) or 'texts'}: classes {shorten(seen[one])} and {shorten(name)} "
+                "are the same name; keep one"
             )
         seen[one] = name
     plain = _plain(content)
     text = json.dumps([kind, plain], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return Texts(kind, _frozen(plain), hashlib.sha256(text.encode("utf-8")).hexdigest(), source)
+
+
+def note_empty(texts: Texts, names: Sequence[str]) -> None:
+    """Prints which of these classes have an entry without a text, once."""
+    if empty := [name for name, own in zip(names, texts.of(names), strict=True) if not own]:
+        more = f" (and {len(empty) - 1:,} more)" if len(empty) > 1 else ""
+        _note(
+            f"{texts.where} has no text of class {shorten(empty[0])}{more}; its name alone is used"
+        )
+
+
+@functools.cache
+def _note(words: str) -> None:
+    print(f"note: {words}", file=sys.stderr, flush=True)
 
 
 def check_given(kind: str, texts: Texts | None) -> Texts | None:
@@ -155,8 +183,8 @@ def check_given(kind: str, texts: Texts | None) -> Texts | None:
         )
     if texts.kind != kind:
         raise PromptError(
-            f"{texts.where} holds {KINDS[texts.kind]}; the method reads {KINDS[kind]}: pass "
-            "another file (docs/texts.md)"
+            f"{texts.where} holds {KINDS[texts.kind]}; the method reads {KINDS[kind]} "
+            "(docs/texts.md)"
         )
     return texts
 

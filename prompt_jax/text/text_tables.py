@@ -3,6 +3,7 @@
 import ast
 import csv
 import io
+import json
 import pathlib
 from typing import Any
 
@@ -10,7 +11,7 @@ from prompt_jax.errors import PromptError, escape
 from prompt_jax.storage.files import read_bytes
 
 MOST_BYTES = 4 * 2**20
-CLASS_COLUMNS = ("class", "class name", "class_name", "name")
+CLASS_COLUMNS = ("class", "class name", "class_name", "name")  # the first of them counts
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
         PromptError: it cannot be read, or is not Python code.
     """
     try:
-        tree = ast.parse(read_bytes(path, MOST_BYTES).decode("utf-8"))
+        tree = ast.parse(read_bytes(path, MOST_BYTES).decode("utf-8-sig"))
         found = {}
         for statement in tree.body:
             if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
@@ -32,8 +33,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
                     found[target.id] = value
     # The parser raises the last two for code that is nested too deeply.
     except (OSError, SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or error
-        raise PromptError(f"texts {path} cannot be read: {escape(str(reason))[:200]}") from None
+        raise explain(path, error, "Python code") from None
     return found
 
 
@@ -50,23 +50,42 @@ def read_csv(path: pathlib.Path) -> dict[str, list[str]]:
         text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
         header, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
     except (OSError, ValueError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PromptError(f"texts {path} cannot be read: {escape(str(reason))[:200]}") from None
+        raise explain(path, error, "CSV") from None
     named = [name.strip().lower() for name in header]
-    column = next((place for place, name in enumerate(named) if name in CLASS_COLUMNS), -1)
-    if not 0 <= column < len(header) - 1:
+    where = escape(str(path))
+    column = next((named.index(name) for name in CLASS_COLUMNS if name in named[:-1]), -1)
+    if column < 0:
         raise PromptError(
-            f"texts {path}: its header {escape(','.join(header))[:80]!r} must have a column named "
+            f"{where}: its header {escape(','.join(header))[:80]!r} must have a column named "
             f"{' or '.join(map(repr, CLASS_COLUMNS))}, and end with the column of the texts"
         )
     found: dict[str, list[str]] = {}
     for line, row in enumerate(filter(None, rows), 2):
         if len(row) != len(header):
             raise PromptError(
-                f"texts {path}: row {line} has {len(row)} values, the header {len(header)}"
+                f"{where}: row {line} has {len(row)} values, the header {len(header)}"
             )
         found.setdefault(row[column].strip(), []).append(row[-1].strip())
     return found
+
+
+def explain(path: pathlib.Path, error: Exception, form: str) -> PromptError:
+    """Returns the error for a file that cannot be read, or is not of its form, such as "JSON"."""
+    where = escape(str(path))
+    if isinstance(error, UnicodeDecodeError):
+        return PromptError(f"{where} is not UTF-8 text; save it as UTF-8")
+    if isinstance(error, json.JSONDecodeError) and not error.doc.strip():
+        return PromptError(f"{where} is empty; docs/texts.md describes the files")
+    reason = getattr(error, "strerror", None) or getattr(error, "msg", None) or error
+    shown = escape(str(reason))[:200] or "nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        place = f"{shown}: line {error.lineno}, column {error.colno}"
+        return PromptError(
+            f"{where} is not JSON ({place}); files are .json, .csv or .py, see docs/texts.md"
+        )
+    if isinstance(error, SyntaxError | csv.Error | MemoryError | RecursionError):
+        return PromptError(f"{where} is not {form} ({shown}); see docs/texts.md")
+    return PromptError(f"texts {where} cannot be read: {shown}")
 
 
 def _value(node: ast.expr) -> Any:

@@ -169,12 +169,23 @@ def test_texts_are_immutable():
 @pytest.mark.parametrize(
     ("kind", "content", "words"),
     [
-        ("classes", {"cat": [1]}, "cat"),
-        ("classes", {"cat": {"a": "b"}}, "cat"),
-        ("classes", {}, "at least 1"),
-        ("classes", ["cat"], "dictionary"),
+        ("classes", {"cat": [1]}, "^texts: text 1 of class 'cat': expected a text, found 1 "),
+        ("classes", {"crab": 7}, "class 'crab': expected a text or a list of texts, found 7 "),
+        ("classes", {"cat": {"a": "b"}}, "'cat': expected a text or .*, found an object"),
+        ("classes", {}, "at least 1 entry, found 0"),
+        ("classes", ["cat"], r"^texts: expected \{class: \[text, …\]\}, found a list "),
+        ("classes", {"cat": [""]}, r"text 1 of class 'cat': it is blank; write a text, or \[\]"),
+        ("classes", {"cat": "\u200b"}, "text 1 of class 'cat': it is blank"),
+        ("classes", {"": ["x"]}, "name '': it is empty"),
+        ("classes", {"cat": ["x"] * 10_001}, "'cat': expected at most 10,000 texts, found 10,001"),
+        ("classes", {"cat": ["\ud800"]}, "text 1 of class 'cat': .*half of a surrogate pair"),
+        (
+            "classes",
+            {f"c{i}": i for i in range(9)},
+            r"texts.md:(\n  class 'c\d': .*found \d){3}\n  and 6 more$",
+        ),
         ("classes", {"sea horse": ["x"], "Sea_Horse": ["y"]}, "'sea horse' and 'Sea_Horse'"),
-        ("classes", {"cat": ["x" * 20_000]}, "10000"),
+        ("classes", {"cat": ["x" * 20_000]}, "at most 10,000 characters, found 20,000"),
         ("pairs", {"class_names": ["a", "b"], "prompt_pairs": {"0_2": {}}}, "classes"),
         (
             "pairs",
@@ -186,8 +197,18 @@ def test_texts_are_immutable():
         ),
         ("factors", {"main": "a photo", "factors": {"a": {"b": [""]}}}, "main"),
         ("factors", {"factors": {}}, "factors"),
-        ("captions", {"captions": [3]}, "captions"),
+        ("captions", {"captions": [3]}, r"captions\.0: expected a text or an .*, found 3"),
+        ("captions", {"captions": 3}, "expected {image: caption} or a list of captions, found 3"),
         ("classes", {"kind": "pairs", "texts": {}}, "holds texts that tell two classes apart"),
+        ("classes", {"0_1": {"classes": [0, 1], "prompt_pairs": []}}, "holds texts that tell"),
+        ("classes", {"a/1.jpg": "a cat"}, "holds captions of .*; the method reads sentences or"),
+        ("classes", [{"image_path": "1.jpg", "caption": "a cat"}], "holds captions"),
+        ("classes", {"factors": {"a": {"b": [""]}}}, "holds descriptions of what surrounds"),
+        ("pairs", {"0_1": {"prompt_pairs": []}}, "no class names: call it NAME_prompt_pairs.json"),
+        ("pairs", {"cat": ["x"]}, "holds sentences .*; the method reads texts that tell two"),
+        ("factors", {"cat": ["x"]}, r"holds sentences .*; .* an object \(docs/texts.md\)"),
+        ("captions", {"cat": ["x"], "dog": "y"}, "holds sentences"),
+        ("captions", {"factors": {"a": {"b": [""]}}}, "holds descriptions"),
         ("pairs", {"kind": "pairs", "texts": [1]}, "damaged"),
         ("nothing", {}, "unknown kind of texts"),
     ],
@@ -200,18 +221,55 @@ def test_other_content_is_rejected_with_a_message(kind, content, words):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.json", "{", "cannot be read"),
+        ("a.json", "{", "a.json is not JSON .*line 1, column 2.*; files are .json, .csv or .py"),
+        ("a.json", " ", "a.json is empty"),
+        ("a.json", b"\xff\xfe{}", "a.json is not UTF-8 text; save it as UTF-8"),
+        ("a.json", r'{"cat": ["\ud800"]}', "text 1 of class 'cat': .*half of a surrogate pair"),
         ("a.json", '{"cat": ["x"], "cat": ["y"]}', "occurs twice"),
         ("a.json", "[" * 100_000, "nested too deeply"),
-        ("a.py", "x = (", "cannot be read"),
-        ("a.py", "x = " + "(" * 5000, "cannot be read"),
-        ("a.py", "x = " + "-" * 50_000 + "1", "cannot be read"),
-        ("a.py", "x = {'a': 1}", "factor_templates"),
+        ("line\nbreak.json", "{", r"^[^\n]*line\\nbreak.json is not JSON"),
+        ("a.csv", b"class,text\n\xff,x", "a.csv is not UTF-8 text"),
+        ("a.py", "x = (", "is not Python code"),
+        ("a.py", "x = " + "(" * 5000, "is not Python code"),
+        ("a.py", "x = " + "-" * 50_000 + "1", "is not Python code"),
+        ("a.py", "X = dict(cat=['x'])", "a.py is a literal dict of lists .* is never run"),
+        ("a.py", FACTORS, "holds descriptions of what surrounds an object"),
     ],
 )
 def test_damaged_files_are_rejected_with_a_message(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     with pytest.raises(PromptError, match=words):
-        text_files.read(write(tmp_path, content, name), "factors" if ".py" in name else "classes")
+        text_files.read(path, "classes")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("a.py", "factors", "one variable NAME_factor_templates with a literal value, and has 0"),
+        ("a.py", "pairs", "is Python code; texts that tell two classes apart are read from JSON"),
+        ("a.csv", "captions", "is a CSV file; captions of training images are read from JSON"),
+    ],
+)
+def test_other_formats_are_rejected_with_a_message(tmp_path, name, kind, words):
+    with pytest.raises(PromptError, match=words):
+        text_files.read(write(tmp_path, "x = {'a': 1}", name), kind)
+
+
+def test_classes_without_a_text_are_noted_once(capsys):
+    texts = text_files.from_content({"crab": [], "cat": ["x"], "Red Fox": []}, "classes")
+    for _ in range(2):
+        class_texts.note_empty(texts, ["crab", "cat", "red_fox"])
+    class_texts.note_empty(texts, ["cat"])
+    assert capsys.readouterr().err == (
+        "note: texts has no text of class 'crab' (and 1 more); its name alone is used\n"
+    )
+
+
+def test_names_that_are_not_close_are_not_shown():
+    texts = text_files.from_content({"sunflower": ["x"]}, "classes")
+    with pytest.raises(PromptError, match="1 of 1 classes: 'lobster'; add them"):
+        texts.of(["lobster"])
 
 
 def test_a_missing_file_and_another_kind_are_named(tmp_path):

@@ -122,7 +122,9 @@ def test_a_moved_model_predicts_with_its_own_texts_and_with_others(run, tmp_path
     # Classes that it was not trained on have texts in the file.
     both = model.predict(shown, classes=["GARFIELD", *model.class_names])
     np.testing.assert_allclose(both.logits[..., 1:], found.logits, atol=1e-4)
-    with pytest.raises(PromptError, match=r"no texts of 1 of 2 classes: 'lynx'"):
+    with pytest.raises(
+        PromptError, match=r"no texts of 1 of 2 classes: 'lynx'; pass a .* by texts=…"
+    ):
         model.predict(shown, classes=["lynx", "pagoda"])
     new = model.predict(shown, classes=["lynx", "pagoda"], texts={"lynx": ["ears"], "pagoda": []})
     assert new.logits.shape == (1, 6, 2)
@@ -163,7 +165,9 @@ def test_the_prediction_command_takes_texts(run, root, tmp_path, capsys):
     image = str(root / "caltech-101" / "101_ObjectCategories" / "pagoda" / "image_0000.jpg")
     words = [str(run[0]), image, "--classes", "lynx,owl"]
     assert commands.explain(predict.start, words) == 2
-    assert "no texts of 2 of 2 classes: 'lynx', 'owl'" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "no texts of 2 of 2 classes: 'lynx', 'owl'; pass a file" in message
+    assert "by --texts" in message
     path = tmp_path / "new.json"
     path.write_text(json.dumps({"lynx": ["tufted ears"], "Owl": ["round eyes"]}))
     assert commands.explain(predict.start, [*words, "--texts", str(path)]) == 0
@@ -175,7 +179,7 @@ def test_an_evaluation_on_other_classes_takes_their_texts(run, tmp_path, capsys)
     words += ["--config.data.test_per_class=2", f"--out={tmp_path}"]
     assert command_line.explain(evaluate.start, words) == 2
     message = capsys.readouterr().err
-    assert "of 4 classes" in message and "texts" in message
+    assert "of 4 classes" in message and "by --config.texts=…" in message
     names = datasets.load("emoji_scenes", num_classes=4, test_per_class=2).class_names
     path = tmp_path / "scenes.json"
     path.write_text(json.dumps({name: [f"{name} part"] for name in names}))

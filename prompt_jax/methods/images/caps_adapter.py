@@ -126,8 +126,7 @@ def constants(task: Task, class_names: Sequence[str], template: str) -> Float[Ar
     if task.settings.classifier == "dataset":
         return describe_classes(task, class_names, template)
     assert task.texts is not None
-    found = task.texts.find(class_names)
-    if not any(found):
+    if not task.texts.content["classes"]:
         raise PromptError(
             f"{task.texts.where} has captions, but no sentences of the classes: add them as "
             '"classes", or set settings.classifier=dataset'

@@ -20,7 +20,7 @@ from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text
 from prompt_jax.text import templates
 from prompt_jax.text.class_names import fill, spaced
-from prompt_jax.text.class_texts import CLASSES
+from prompt_jax.text.class_texts import CLASSES, note_empty
 from prompt_jax.text_features import encode_each, encode_means
 
 MEAN_OF_COSINES, CUPL = MODES = ("mean_of_cosines", "cupl")
@@ -100,6 +100,7 @@ def texts_of(task: Task, class_names: Sequence[str], template: str) -> list[list
     assert task.texts is not None
     s, found = task.settings, task.texts.of(class_names)
     if s.mode == MEAN_OF_COSINES:
+        note_empty(task.texts, class_names)
         # As published, a class with an empty list has one text, "cat, which has ".
         return [
             [describe(name, text, s.full_stop) for text in texts or ("",)]

@@ -25,7 +25,7 @@ from prompt_jax.methods.method import Images, Method, Output, Prompts, Task
 from prompt_jax.methods.recipe import Labeling, Labels, Recipe
 from prompt_jax.methods.record import Record
 from prompt_jax.text.class_names import fill
-from prompt_jax.text.class_texts import CLASSES
+from prompt_jax.text.class_texts import CLASSES, note_empty
 from prompt_jax.text_features import encode_means
 
 CHOICES = 3
@@ -85,6 +85,7 @@ class Settings:
 def constants(task: Task, class_names: Sequence[str], template: str) -> Float[Array, "classes dim"]:
     """Returns the text classifier: the mean of each class's sentences and templates, normalized."""
     assert task.texts is not None
+    note_empty(task.texts, class_names)
     templates = task.settings.templates or (template,)
     groups = [
         (*sentences, *(fill(one, name) for one in templates))
