@@ -34,13 +34,16 @@ def table(kind: str) -> list[str]:
     ]
     for seen in dict.fromkeys(one.at_test() for one in records):
         cells = [
-            " ".join(
-                f"`{one.name}`" for one in records if one.at_test() == seen and one.tunes == place
-            )
+            " ".join(_named(one) for one in records if one.at_test() == seen and one.tunes == place)
             for place in places
         ]
         lines.append((seen, *cells))
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _named(record: methods.Record) -> str:
+    """Returns the name, with the settings that make predictions depend on one image alone."""
+    return f"`{record.name}`" + f" (one image with `{record.alone}`)" * bool(record.alone)
 
 
 def rewrite(text: str) -> str:

@@ -15,124 +15,169 @@ from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 PICTURE = Path(__file__).with_name("protocols.png")
 
-LABELED, UNLABELED, TESTED, UNUSED = "#3b6fb6", "#b9cfe8", "#e8a33d", "#f2f2f2"
-INK = "#222222"
-WIDTH, HEIGHT = 1.0, 0.56
-COLUMNS = {"trains on": 2.35, "is tested on": 5.55, "a prediction sees": 9.1}
+SHOTS, WHOLE, UNLABELED = "#5b8fd6", "#27497d", "#b9cfe8"
+TESTED, UNUSED, INK = "#e8a33d", "#f2f2f2", "#222222"
+HEIGHT = 0.56
+COLUMNS = {"trains on": 2.95, "is tested on": 5.6, "chooses among": 9.85}
+SIZE = (13.2, 10.2)
+LIMITS = (0, 13.4)
 
 
-class Data(NamedTuple):
-    """A box of images: a text, its color, left edge and width in units of `WIDTH`."""
+class Box(NamedTuple):
+    """A box of examples: a text, its color, left edge and width, and whether it is predicted."""
 
     text: str
     color: str
-    left: float
-    width: float = 1.0
-    hatch: str = ""
+    left: float = 0
+    width: float = 2
+    predicted: bool = False
 
 
 class Protocol(NamedTuple):
-    """A row of the picture."""
+    """A row of the picture: a protocol by its name in configs."""
 
     name: str
-    train: tuple[Data, ...]
-    test: tuple[Data, ...]
-    sees: str
+    train: tuple[Box, ...]
+    test: tuple[Box, ...]
+    among: str
 
 
-ROWS = (
+class Seen(NamedTuple):
+    """A row of the lower part: what a prediction of some methods sees."""
+
+    name: str
+    boxes: tuple[Box, ...]
+    words: str
+    ordered: bool = False
+
+
+def _tests(*names: str) -> tuple[Box, ...]:
+    return tuple(Box(name, TESTED, 1.03 * place, 0.98) for place, name in enumerate(names))
+
+
+ALL_CLASSES = (Box("all classes", TESTED),)
+TARGETS = (*_tests("source", "target", "target"), Box("…", TESTED, 3.09, 0.5))
+DOMAINS = (*_tests("photos", "sketches", "art"), Box("…", TESTED, 3.09, 0.5))
+
+PROTOCOLS = (
     Protocol(
-        "base-to-novel",
-        (Data("base", LABELED, 0), Data("new", UNUSED, 1)),
-        (Data("base", TESTED, 0), Data("new", TESTED, 1)),
-        "one image, names of its half;\nH is over both halves",
+        "base_to_novel",
+        (Box("base", SHOTS, 0, 1), Box("new", UNUSED, 1, 1)),
+        (Box("base", TESTED, 0, 0.98), Box("new", TESTED, 1.03, 0.98)),
+        "the classes of the same half",
+    ),
+    Protocol("few_shot", (Box("all classes", SHOTS),), ALL_CLASSES, "all classes"),
+    Protocol("cross_dataset", (Box("source", SHOTS),), TARGETS, "the classes of each data set"),
+    Protocol(
+        "domain_generalization", (Box("photos", SHOTS),), DOMAINS, "the classes of each domain"
+    ),
+    Protocol("unlabeled", (Box("all images", UNLABELED),), ALL_CLASSES, "all classes"),
+    Protocol("supervised", (Box("all classes", WHOLE),), ALL_CLASSES, "all classes"),
+    Protocol(
+        "zero_shot_transfer", (Box("source", WHOLE),), TARGETS, "the classes of each data set"
     ),
     Protocol(
-        "few-shot",
-        (Data("all classes", LABELED, 0, 2),),
-        (Data("all classes", TESTED, 0, 2),),
-        "one image, names of all classes",
+        "retrieval",
+        (Box("videos, captions", WHOLE),),
+        (Box("videos, captions", TESTED),),
+        "all test videos, or all test captions",
     ),
-    Protocol(
-        "cross-dataset",
-        (Data("source", LABELED, 0, 2),),
-        (Data("target", TESTED, 0), Data("target", TESTED, 1.1), Data("…", TESTED, 2.2, 0.5)),
-        "one image, names of the\ntarget's classes",
+)
+
+SEEN = (
+    Seen("one image", (Box("", TESTED, 0, 0.4, True),), "the image alone"),
+    Seen(
+        "a batch",
+        tuple(Box("", TESTED, 0.5 * place, 0.4, place == 2) for place in range(6)),
+        "all images of the batch, without labels",
     ),
-    Protocol(
-        "domain\ngeneralization",
-        (Data("photos", LABELED, 0, 2),),
-        (Data("sketches", TESTED, 0), Data("art", TESTED, 1.1), Data("…", TESTED, 2.2, 0.5)),
-        "one image, names of the\nsame classes",
+    Seen(
+        "a stream",
+        tuple(Box(str(place + 1), TESTED, 0.8 * place, 0.4, place == 2) for place in range(3)),
+        "the image and those before it, without labels: order matters",
+        True,
     ),
-    Protocol(
-        "label-free",
-        (Data("all, without labels", UNLABELED, 0, 2, "///"),),
-        (Data("all classes", TESTED, 0, 2),),
-        "one image, names of all classes",
-    ),
-    Protocol(
-        "transductive",
-        (Data("any of the above", UNUSED, 0, 2),),
-        tuple(Data("", TESTED, 0.36 * n, 0.3) for n in range(6)),
-        "all test images of the batch,\nwithout labels",
-    ),
-    Protocol(
-        "test-time",
-        (Data("any of the above", UNUSED, 0, 2),),
-        tuple(Data(text, TESTED, 0.55 * n, 0.3) for n, text in enumerate("123")),
-        "one image and those before it,\nwithout labels: order matters",
+    Seen(
+        "…, texts of new classes",
+        (Box("", TESTED, 0, 0.4, True), Box("texts", "white", 0.6, 1)),
+        "also texts about classes that were not trained on",
     ),
 )
 
 
 def draw(path: Path = PICTURE) -> None:
-    """Draws all rows and the legend."""
-    figure = Figure(figsize=(11.9, 6.8))
+    """Draws protocols, then what predictions see, and the legend."""
+    figure = Figure(figsize=SIZE)
     axes = figure.subplots()
-    axes.set_xlim(0, 12.3)
-    axes.set_ylim(-len(ROWS) - 0.6, 0.75)
+    axes.set_xlim(*LIMITS)
+    axes.set_ylim(-len(PROTOCOLS) - len(SEEN) - 2.3, 0.7)
     axes.axis("off")
-    for title, left in COLUMNS.items():
+    for title, left in ({"protocol": 0} | COLUMNS).items():
         axes.text(left, 0.35, title, weight="bold", size=12, color=INK)
-    train, test, sees = COLUMNS.values()
-    for number, row in enumerate(ROWS):
+    train, test, among = COLUMNS.values()
+    for number, row in enumerate(PROTOCOLS):
         middle = -number - 0.35
-        axes.text(0, middle, row.name, va="center", size=11.5, weight="bold", color=INK)
-        for one in row.train:
-            _draw_box(axes, one, train, middle)
-        for one in row.test:
-            _draw_box(axes, one, test, middle)
-        if row.name == "test-time":
-            _draw_arrows(axes, row.test, test, middle)
-        axes.text(sees, middle, row.sees, va="center", size=10.5, color=INK)
-        axes.axhline(middle - 0.5, color="#dddddd", linewidth=0.8)
+        _draw_row(axes, row.name, row.train, train, middle)
+        for box in row.test:
+            _draw_box(axes, box, test, middle)
+        axes.text(among, middle, row.among, va="center", size=10.5, color=INK)
+    start = -len(PROTOCOLS) - 0.95
+    title = "Depends on the method, not on the protocol: what a prediction sees"
+    axes.text(0, start + 0.35, title, weight="bold", size=12, color=INK)
+    for number, seen in enumerate(SEEN):
+        middle = start - number - 0.35
+        _draw_row(axes, seen.name, seen.boxes, train, middle, family="sans-serif")
+        if seen.ordered:
+            _draw_arrows(axes, seen.boxes, train, middle)
+        axes.text(test + 0.9, middle, seen.words, va="center", size=10.5, color=INK)
     kinds = (
-        Patch(facecolor=LABELED, label="shots: images with labels"),
-        Patch(facecolor=UNLABELED, hatch="///", label="images without labels"),
-        Patch(facecolor=TESTED, label="test images"),
-        Patch(facecolor=UNUSED, edgecolor="#bbbbbb", label="not used, or any"),
+        Patch(facecolor=SHOTS, label="shots: a few examples per class, with labels"),
+        Patch(facecolor=WHOLE, label="all training examples, with labels or captions"),
+        Patch(facecolor=UNLABELED, hatch="///", label="all training images, without labels"),
+        Patch(facecolor=UNUSED, edgecolor="#bbbbbb", label="not used"),
+        Patch(facecolor=TESTED, label="test examples"),
+        Patch(facecolor=TESTED, edgecolor=INK, linewidth=2, label="the predicted image"),
     )
-    axes.legend(handles=kinds, loc="lower center", ncols=4, frameon=False, fontsize=10)
-    figure.savefig(path, dpi=120, bbox_inches="tight", facecolor="white")
+    axes.legend(handles=kinds, loc="lower center", ncols=3, frameon=False, fontsize=10)
+    figure.savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
 
 
-def _draw_box(axes: Axes, one: Data, left: float, middle: float) -> None:
-    corner = left + WIDTH * one.left, middle - HEIGHT / 2
-    edge = "#bbbbbb" if one.color == UNUSED else "white"
-    box = Rectangle(
-        corner, WIDTH * one.width, HEIGHT, facecolor=one.color, edgecolor=edge, hatch=one.hatch
+def _draw_row(
+    axes: Axes,
+    name: str,
+    boxes: tuple[Box, ...],
+    left: float,
+    middle: float,
+    family: str = "monospace",
+) -> None:
+    axes.text(0, middle, name, va="center", size=11, weight="bold", color=INK, family=family)
+    for box in boxes:
+        _draw_box(axes, box, left, middle)
+    axes.axhline(middle - 0.5, color="#dddddd", linewidth=0.8)
+
+
+def _draw_box(axes: Axes, box: Box, left: float, middle: float) -> None:
+    edge = "#bbbbbb" if box.color in (UNUSED, "white") else "white"
+    hatched = box.color == UNLABELED
+    rectangle = Rectangle(
+        (left + box.left, middle - HEIGHT / 2),
+        box.width,
+        HEIGHT,
+        facecolor=box.color,
+        edgecolor=INK if box.predicted else edge,
+        linewidth=2 if box.predicted else 1,
+        hatch="///" if hatched else "",
     )
-    axes.add_patch(box)
-    color = "white" if one.color == LABELED else INK
-    at = corner[0] + WIDTH * one.width / 2, middle
-    back = {"facecolor": one.color, "edgecolor": "none", "pad": 1.5} if one.hatch else None
-    axes.text(*at, one.text, ha="center", va="center", size=10, color=color, bbox=back)
+    axes.add_patch(rectangle)
+    color = "white" if box.color in (SHOTS, WHOLE) else INK
+    at = left + box.left + box.width / 2, middle
+    back = {"facecolor": box.color, "edgecolor": "none", "pad": 1.5} if hatched else None
+    axes.text(*at, box.text, ha="center", va="center", size=10, color=color, bbox=back)
 
 
-def _draw_arrows(axes: Axes, boxes: tuple[Data, ...], left: float, middle: float) -> None:
+def _draw_arrows(axes: Axes, boxes: tuple[Box, ...], left: float, middle: float) -> None:
     for one, following in itertools.pairwise(boxes):
-        start, end = left + WIDTH * (one.left + one.width), left + WIDTH * following.left
+        start, end = left + one.left + one.width, left + following.left
         arrow = FancyArrowPatch(
             (start, middle), (end, middle), arrowstyle="-|>", mutation_scale=10, color=INK
         )

@@ -39,7 +39,7 @@ SEES_AT_TEST = MappingProxyType(
     {
         "one image": "the image alone",
         "one video": "the video alone",
-        "a batch": "all images that are tested together: beside others, a prediction can differ",
+        "a batch": "all images of the batch: in another batch, the prediction can change",
         "a stream": "the test images before it, without labels: their order matters",
     }
 )

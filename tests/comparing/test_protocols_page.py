@@ -30,6 +30,22 @@ def test_the_page_has_all_protocols():
     assert sorted(named) == sorted(("--config.protocol", *PROTOCOLS))
 
 
+def test_the_picture_has_the_page_s_protocols_and_what_predictions_see():
+    rows = {row[0].strip("`"): row for row in ROWS}
+    named = [one.name for one in protocols_figure.PROTOCOLS]
+    assert named == [name for name in rows if name in PROTOCOLS]
+    for one in protocols_figure.PROTOCOLS:
+        protocol = PROTOCOLS[one.name]
+        drawn = {box.color for box in one.train} - {protocols_figure.UNUSED}
+        whole = protocols_figure.WHOLE if protocol.reads_labels else protocols_figure.UNLABELED
+        assert drawn == {protocols_figure.SHOTS if protocol.draws_shots else whole}
+        assert ("target" in str(one.test) or "sketches" in str(one.test)) == protocol.tests_others
+        if protocol.tests_others:  # the source has test images, too
+            assert one.test[0].text == one.train[0].text
+    seen = {one.name for one in protocols_figure.SEEN}
+    assert seen == {*SEES_AT_TEST, f"…, {NEEDS_TEXTS}"} - {"one video"}
+
+
 def test_the_page_says_what_each_declared_value_means():
     meanings = {row[0]: row[1] for row in ROWS}
     for name, meaning in (SEES_AT_TEST | SEES_IN_TRAINING).items():
@@ -46,7 +62,7 @@ def test_the_picture_shows_the_rows_of_its_script(tmp_path):
         # Sizes of text differ a little between versions of matplotlib.
         assert all(abs(a - b) <= 0.02 * b for a, b in zip(drawn.size, kept.size, strict=True))
         colors = [{rgb for _, rgb in one.convert("RGB").getcolors(2**24)} for one in (drawn, kept)]
-    for color in ("LABELED", "UNLABELED", "TESTED", "UNUSED"):
+    for color in ("SHOTS", "WHOLE", "UNLABELED", "TESTED", "UNUSED"):
         value = getattr(protocols_figure, color).removeprefix("#")
         rgb = tuple(bytes.fromhex(value))
         assert rgb in colors[0] and rgb in colors[1], color
