@@ -1,7 +1,10 @@
 """Configures all tests: JAX on the CPU, and the directory of shared data if there is one."""
 
+import gc
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +54,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs files with slow tests first, so that none is left alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+MAPPINGS = Path("/proc/self/maps")
+MOST_MAPPINGS = 25_000
+"""Linux allows a process 65,530 memory mappings and a compiled program takes several. Without any
+left, XLA ends the process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def free_compiled_programs() -> Iterator[None]:
+    """Frees JAX's compiled programs after a file if there are many."""
+    yield
+    jax = sys.modules.get("jax")
+    if jax and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
