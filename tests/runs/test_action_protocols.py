@@ -144,7 +144,7 @@ def test_more_views_than_frames_are_rejected_before_training():
         ({"data.name": "emoji_scenes"}, "data.augment=vifi: emoji_scenes holds images; leave"),
         ({"protocol": "retrieval"}, "config.data.mix=True: retrieval has no classes; leave it"),
         ({"cached_views": 2}, "config.data.mix=True and config.cached_views=2: videos whose"),
-        ({"schedule": "cosine"}, "warmup_epochs=5: config.schedule=cosine has a fixed"),
+        ({"schedule": "cosine"}, "warmup_epochs=5: config.schedule=cosine has no warm-up"),
         ({"warmup_epochs": -1}, "config.warmup_epochs=-1 must be at least 0"),
         ({"adam_betas": (0.9, 1.0)}, "must be two numbers, at least 0 and below 1"),
         ({"adam_betas": (0.9,)}, "must be two numbers"),
