@@ -144,7 +144,7 @@ def test_every_method_has_its_paper():
             model = dataclasses.replace(MODEL, method=record.name, kind=record.kind)
             text = cards.write(model, NAME, "mit")
             assert f"{record.title}, trained with prompt_jax" in text.replace("\\", "")
-            assert re.search(r", [A-Z]+ 20\d\d$", record.paper)
+            assert re.search(r", ([A-Z]+|arXiv) 20\d\d$", record.paper)
 
 
 HOSTILE = (

@@ -67,7 +67,9 @@ def test_attention_times_values_is_the_output_of_the_last_block_s_attention():
     np.testing.assert_allclose(
         seen, attend(here.query(tokens[:, :1]), key, value), rtol=1e-5, atol=1e-6
     )
-    finished = here.block.apply({"params": here.params}, tokens[:, :1], seen, method="finish")
+    params = {"params": here.params}
+    attended = here.block.apply(params, seen, method=lambda block, x: block.out(x))
+    finished = here.block.apply(params, tokens[:, :1] + attended, method="add_mlp")
     expected = CLIP_TINY.image_block(frozen, layer, tokens)
     np.testing.assert_allclose(finished, expected, rtol=1e-5, atol=1e-6)
 

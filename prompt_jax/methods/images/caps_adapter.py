@@ -337,7 +337,7 @@ RECORD = Record(
     "caps_adapter",
     "CapS-Adapter",
     'Wang et al., "CapS-Adapter: Caption-based MultiModal Adapter in Zero-Shot Classification", '
-    "2024",
+    "arXiv 2024",
     (2024, 5),
     METHOD,
     {"base_to_novel": Recipe(cached_views=10)},

@@ -318,7 +318,7 @@ LARGE = Recipe(10, 1, 0.002, warmup_epochs=1, clip_norm=1.0)
 RECORD = Record(
     "mocoop",
     "MoCoOp",
-    'Du et al., "Mixture of Prompt Learning for Vision Language Models", 2024',
+    'Du et al., "Mixture of Prompt Learning for Vision Language Models", arXiv 2024',
     (2024, 9),
     METHOD,
     {

@@ -299,7 +299,7 @@ RECORD = Record(
     "nola",
     "NoLA",
     'Imam et al., "CLIP meets DINO for Tuning Zero-Shot Classifier using Unlabeled Image '
-    'Collections", 2024',
+    'Collections", arXiv 2024',
     (2024, 11),
     METHOD,
     {
