@@ -90,8 +90,8 @@ def test_other_batches_of_the_same_shape_need_no_compilation():
 
 @pytest.mark.parametrize("name", ["cocoop", "pro_mpt"])
 def test_only_a_step_that_recomputes_layers_is_compiled_to_save_memory(name, monkeypatch):
+    method, optimizer = methods.get(name), step_of(name)[1]  # cached, so before the replacement
     monkeypatch.setattr(train, "sparing_options", lambda: {"xla_cpu_scheduler_type": "unknown"})
-    method, optimizer = methods.get(name), step_of(name)[1]
 
     def take_step(clip):
         task = task_of(name, clip)
