@@ -33,10 +33,11 @@ CLASSES, BATCH = 12, 8
 CLASS_FEATURES = 4 * CLASSES * SIZES.embed_dim  # bytes; an image has eight times as many
 COMPARED = {
     "gopro": 2 * 4 * BATCH * SIZES.embed_dim,
-    "ez_clip": 2 * 4 * BATCH * CLASSES,
+    "ez_clip": 2 * 4 * BATCH * CLASSES + 3 * CLASS_FEATURES,
 }
-"""Bytes of what a loss compares within a batch: features of two views, or logits and their
-gradient, from which the columns of the batch's labels are taken."""
+"""Bytes of what a loss compares within a batch: features of two views; or logits and their
+gradient, from which the columns of the batch's labels are taken, and the features of each class's
+three texts, which are averaged."""
 SECONDS = 600.0
 MOVING = set(COLLECTIVES) - {"all-reduce", "reduce-scatter"}
 
