@@ -134,6 +134,12 @@ def all_train(prompts: Prompts, settings: Any) -> Any:
     return jax.tree.map(lambda _: True, prompts)
 
 
+def none_train(prompts: Prompts, settings: Any) -> Any:
+    """Trains no leaf: `Method.trains` of prompts that are computed from training images."""
+    del settings
+    return jax.tree.map(lambda _: False, prompts)
+
+
 def keep(
     rule: optax.GradientTransformation, settings: Any, epochs: int, steps_per_epoch: int
 ) -> optax.GradientTransformation:

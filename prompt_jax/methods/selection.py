@@ -177,6 +177,15 @@ def check_given(name: str, value: float) -> None:
         )
 
 
+def given_or(settings: Any, defaults: Mapping[str, float]) -> dict[str, Float[Array, ""]]:
+    """Returns the settings that `defaults` names; in place of `CHOOSE`, their default."""
+    given = {name: getattr(settings, name) for name in defaults}
+    return {
+        name: jnp.float32(defaults[name] if value == CHOOSE else value)
+        for name, value in given.items()
+    }
+
+
 def assign_folds(labels: Int[np.ndarray, " shots"]) -> Int[np.ndarray, " shots"]:
     """Returns the fold that holds each shot out, from 0; -1 for the only shot of its class.
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError, shorten, unknown
 from prompt_jax.methods import selection
+from prompt_jax.methods.images.tip_adapter import one_hot, vote
 from prompt_jax.methods.method import (
     Method,
     Output,
@@ -25,6 +26,7 @@ from prompt_jax.methods.method import (
     cosine_logits,
     describe_classes,
     no_prompts,
+    none_train,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text
@@ -159,21 +161,12 @@ def from_shots(
         float32[n], integers; "alpha", "beta", "gamma", "delta": float32[]}.
     """
     del prompts
-    given = {name: getattr(task.settings, name) for name in DEFAULTS}
     return {
         "keys": normalize(jnp.mean(jnp.asarray(features, jnp.float32), axis=0)),
         "captions": jnp.asarray(captions, jnp.float32),
         "labels": jnp.asarray(labels, jnp.float32),
-    } | {
-        name: jnp.float32(DEFAULTS[name] if value == selection.CHOOSE else value)
-        for name, value in given.items()
+        **selection.given_or(task.settings, DEFAULTS),
     }
-
-
-def trains(prompts: Prompts, settings: Settings) -> Prompts:
-    """Trains nothing."""
-    del settings
-    return jax.tree.map(lambda _: False, prompts)
 
 
 class Compared(NamedTuple):
@@ -219,20 +212,6 @@ def compare(prompts: Prompts, task: Task, images: Float[Array, "batch dim"]) -> 
     share = (found - least) / jnp.where(most > least, most - least, 1)
     by_image, by_caption = (multiply(images, prompts[name].T) for name in ("keys", "captions"))
     return Compared(by_image, by_caption, share)
-
-
-def one_hot(prompts: Prompts, task: Task) -> Float[Array, "shots classes"]:
-    """Returns the classes of the shots; new classes have none."""
-    return (prompts["labels"][:, None] == task.trained).astype(jnp.float32)
-
-
-def vote(
-    affinities: Float[Array, "batch shots"],
-    values: Float[Array, "shots classes"],
-    beta: Float[Array, ""],
-) -> Float[Array, "batch classes"]:
-    """Computes the cache's logits: exp(-beta (1 - affinity)) · values."""
-    return multiply(jnp.exp(-beta * (1 - affinities)), values)
 
 
 def vote_by_divergence(
@@ -326,7 +305,7 @@ METHOD = Method(
     forward,
     input="features",
     constants=constants,
-    trains=trains,
+    trains=none_train,
     adaptation=selection.Adaptation(from_shots, tune, captions=True),
     texts=CAPTIONS,
     block=block,

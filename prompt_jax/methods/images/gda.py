@@ -22,6 +22,7 @@ from prompt_jax.methods.method import (
     cosine_logits,
     describe_classes,
     no_prompts,
+    none_train,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text, halves
@@ -84,12 +85,6 @@ def from_shots(
         "labels": jnp.tile(jnp.asarray(labels, jnp.float32), views),
         "alpha": jnp.float32(DEFAULT if given == selection.CHOOSE else given),
     }
-
-
-def trains(prompts: Prompts, settings: Settings) -> Prompts:
-    """Trains nothing."""
-    del settings
-    return jax.tree.map(lambda _: False, prompts)
 
 
 def shrunk_precision(centered: Float[Array, "samples dim"]) -> Float[Array, "dim dim"]:
@@ -234,7 +229,7 @@ METHOD = Method(
     prepare,
     input="features",
     constants=describe_classes,
-    trains=trains,
+    trains=none_train,
     adaptation=selection.Adaptation(from_shots, tune),
     check=selection.check_shots,
 )

@@ -22,6 +22,7 @@ from prompt_jax.methods.method import (
     cosine_logits,
     describe_classes,
     no_prompts,
+    none_train,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text
@@ -82,20 +83,11 @@ def from_shots(
         float32[]}.
     """
     del prompts
-    given = {name: getattr(task.settings, name) for name in DEFAULTS}
     return {
         "keys": normalize(jnp.mean(features.astype(jnp.float32), axis=0)),
         "labels": jnp.asarray(labels, jnp.float32),
-    } | {
-        name: jnp.float32(DEFAULTS[name] if value == selection.CHOOSE else value)
-        for name, value in given.items()
+        **selection.given_or(task.settings, DEFAULTS),
     }
-
-
-def trains(prompts: Prompts, settings: Settings) -> Prompts:
-    """Trains nothing, in Tip-Adapter."""
-    del settings
-    return jax.tree.map(lambda _: False, prompts)
 
 
 def trains_keys(prompts: Prompts, settings: Settings) -> Prompts:
@@ -104,14 +96,25 @@ def trains_keys(prompts: Prompts, settings: Settings) -> Prompts:
     return {name: name == "keys" for name in prompts}
 
 
+def one_hot(prompts: Prompts, task: Task) -> Float[Array, "shots classes"]:
+    """Returns the classes of the shots. No label equals UNSEEN, so unseen classes have no shot."""
+    return (prompts["labels"][:, None] == task.trained).astype(jnp.float32)
+
+
+def vote(
+    affinities: Float[Array, "batch shots"],
+    values: Float[Array, "shots classes"],
+    beta: Float[Array, ""],
+) -> Float[Array, "batch classes"]:
+    """Computes exp(-beta (1 - affinity)) · values, the cache's logits."""
+    return multiply(jnp.exp(-beta * (1 - affinities)), values)
+
+
 def votes(
     prompts: Prompts, task: Task, features: Float[Array, "batch dim"], beta: Float[Array, ""]
 ) -> Float[Array, "batch classes"]:
     """Computes the cache's logits of normalized features; 0 for classes without a shot."""
-    affinity = multiply(features, prompts["keys"].T)
-    # No label equals UNSEEN, so the logits of unseen classes are 0.
-    values = prompts["labels"][:, None] == task.trained
-    return multiply(jnp.exp(-beta * (1 - affinity)), values.astype(jnp.float32))
+    return vote(multiply(features, prompts["keys"].T), one_hot(prompts, task), beta)
 
 
 def forward(
@@ -187,7 +190,7 @@ METHOD = Method(
     forward,
     input="features",
     constants=describe_classes,
-    trains=trains,
+    trains=none_train,
     adaptation=selection.Adaptation(from_shots, tune),
     check=selection.check_shots,
 )
