@@ -133,8 +133,8 @@ def read_preprocessing(source: str | Path, image_size: int) -> preprocessing.Dec
     return found._replace(alone=not (found.fields or found.problems))
 
 
-def fingerprint(config: CLIPConfig, frozen: dict[str, Any]) -> str:
-    """Returns a short hash of architecture and parameters; prompts belong to one backbone."""
+def fingerprint(config: object, frozen: dict[str, Any]) -> str:
+    """Returns a short hash of parameters and a config; prompts belong to one backbone."""
     digest = hashlib.sha256(repr(config).encode())
     for path, array in jax.tree.leaves_with_path(unstack_layers(frozen)):
         digest.update(jax.tree_util.keystr(path).encode())

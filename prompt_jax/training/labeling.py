@@ -69,7 +69,7 @@ def read_second(source: str | os.PathLike, clip: CLIP) -> Second:
     else:
         config, frozen, normalization, notes = vit_loading.read(os.fspath(source))
         tower = ViT(config, wanted=normalization, **computed)
-        size, fingerprint = config.image_size, vit_loading.fingerprint(config, frozen)
+        size, fingerprint = config.image_size, clip_loading.fingerprint(config, frozen)
         notes = tuple(f"second backbone: {note}" for note in notes)
     if size != clip.config.image_size:
         raise PromptError(

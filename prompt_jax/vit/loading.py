@@ -1,12 +1,10 @@
 """Loads a ViT without text from DINO's or transformers' weights; files are read as data."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 import pydantic
 
@@ -14,7 +12,6 @@ from prompt_jax.clip.checkpoints import hub
 from prompt_jax.clip.checkpoints.checkpoint_config import Size, count_blocks, shown
 from prompt_jax.clip.checkpoints.layouts import Layout, State, arrange, check_arrays
 from prompt_jax.clip.checkpoints.state_dicts import read_json, read_with_notes
-from prompt_jax.clip.layers import unstack_layers
 from prompt_jax.clip.loading import existing, refuse_path
 from prompt_jax.errors import PromptError
 from prompt_jax.storage import files
@@ -99,15 +96,6 @@ def read(source: str | Path) -> Checkpoint:
         raise PromptError(f"{path}: {error}") from None
     except OSError as error:
         raise PromptError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def fingerprint(config: ViTConfig, frozen: Frozen) -> str:
-    """Returns a short hash of architecture and parameters."""
-    digest = hashlib.sha256(repr(config).encode())
-    for path, array in jax.tree.leaves_with_path(unstack_layers(frozen)):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
 
 
 def _locate(source: str | Path) -> Path:

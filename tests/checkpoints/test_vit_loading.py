@@ -12,6 +12,7 @@ from reference import BATCH, FIGURES, FOLDER
 from safetensors.numpy import save_file
 
 from prompt_jax.clip.layers import stack_layers
+from prompt_jax.clip.loading import fingerprint
 from prompt_jax.errors import PromptError
 from prompt_jax.vit import ViT, ViTConfig, loading
 from prompt_jax.vit.layouts import dino_layout, hugging_face_layout, parameter_shapes
@@ -157,7 +158,7 @@ def test_names_without_weights_are_rejected(tmp_path):
 def test_fingerprint_is_of_the_arrays():
     with np.load(FOLDER / "dino.npz") as arrays:
         found = loading.build({n: np.asarray(arrays[n], np.float32) for n in arrays}, FOLDER)
-    same = loading.fingerprint(found.config, stack_layers(found.frozen))
-    assert loading.fingerprint(found.config, found.frozen) == same
+    same = fingerprint(found.config, stack_layers(found.frozen))
+    assert fingerprint(found.config, found.frozen) == same
     other = jax.tree.map(lambda x: x + 1, found.frozen)
-    assert loading.fingerprint(found.config, other) != same
+    assert fingerprint(found.config, other) != same

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 _NAMES = {
     "image.patch_embedding.kernel": "visual.conv1.weight",
@@ -49,3 +49,16 @@ def take(arrays: Mapping[str, Tensor], group: str) -> tuple[dict[str, Tensor], d
     start = f"{group}."
     inside = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
     return inside, {name: array for name, array in arrays.items() if not name.startswith(start)}
+
+
+def load_norms(clip: nn.Module, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Loads the LayerNorms among trained arrays into the backbone; returns the other arrays.
+
+    Raises:
+        ValueError: the backbone has no array of such a name.
+    """
+    norms, others = take(arrays, "norms")
+    unknown = clip.load_state_dict(as_openai(norms), strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"the backbone has no arrays {', '.join(unknown)}")
+    return others

@@ -23,6 +23,10 @@ class CoCoOp(Classifier):
         """Returns logits float[B, K]; the classes are encoded after each image's context."""
         features = self.encode(images)
         shift = generate(self.prompts.meta_net, features)  # [B, d_l]
+        return self.classify(features, shift)
+
+    def classify(self, features: Tensor, shift: Tensor) -> Tensor:
+        """Returns logits of normalized features float[B, d] after contexts shifted by [B, d_l]."""
         context = self.prompts.context + shift[:, None]
         classes = self.clip.encode_after(context, self.words, self.eot)
         return self.logits(features, normalize(classes))

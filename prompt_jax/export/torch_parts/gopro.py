@@ -5,24 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prompt_jax.export.torch_parts.classifier import Classifier
 from prompt_jax.export.torch_parts.clip import normalize
+from prompt_jax.export.torch_parts.cocoop import CoCoOp
 
 # Added to sums of squares.
 EPSILON = 2.3e-8
 
 
-class GOPro(Classifier):
+class GOPro(CoCoOp):
     """A GOPro classifier: encodes every class again for every image."""
-
-    words: Tensor
-    eot: Tensor
-
-    def prepare(self) -> None:
-        """Embeds the words after the context, float[K, L, d_l], and finds their ends."""
-        ids = self.tokens("{}.", len(self.prompts.context))
-        self.keep("words", self.clip.token_embedding(ids))
-        self.keep("eot", ids.argmax(dim=-1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits float[B, K]; the classes are encoded after each image's context."""
@@ -34,9 +25,7 @@ class GOPro(Classifier):
             means.append(mean[:, 0])
             deviations.append(((squares + EPSILON) / x.shape[1]).sqrt())
         shift = self.find_shift(torch.stack(means, dim=1), torch.stack(deviations, dim=1))
-        context = self.prompts.context + shift[:, None]
-        classes = self.clip.encode_after(context, self.words, self.eot)
-        return self.logits(normalize(self.clip.visual.head(x)), normalize(classes))
+        return self.classify(normalize(self.clip.visual.head(x)), shift)
 
     def find_shift(self, means: Tensor, deviations: Tensor) -> Tensor:
         """Returns float[B, d_l] of statistics float[B, L, d_v] of the tokens after each layer."""

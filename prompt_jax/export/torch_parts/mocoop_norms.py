@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from prompt_jax.export.torch_parts.block_names import as_openai, take
+from prompt_jax.export.torch_parts.block_names import load_norms
 from prompt_jax.export.torch_parts.clip import CLIP
 from prompt_jax.export.torch_parts.mocoop import MoCoOp
 
@@ -19,11 +19,7 @@ class MoCoOpNorms(MoCoOp):
         Raises:
             ValueError: the backbone has no array of such a name.
         """
-        norms, rest = take(arrays, "norms")
-        unknown = clip.load_state_dict(as_openai(norms), strict=False).unexpected_keys
-        if unknown:
-            raise ValueError(f"the backbone has no arrays {', '.join(unknown)}")
-        super().__init__(clip, rest, config)
+        super().__init__(clip, load_norms(clip, arrays), config)
 
 
 load = MoCoOpNorms.load

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prompt_jax.export.torch_parts.block_names import as_openai, take
+from prompt_jax.export.torch_parts.block_names import load_norms
 from prompt_jax.export.torch_parts.classifier import Classifier
 from prompt_jax.export.torch_parts.clip import CLIP
 
@@ -22,11 +22,7 @@ class NoLA(Classifier):
         Raises:
             ValueError: the backbone has no array of such a name.
         """
-        norms, others = take(arrays, "norms")
-        unknown = clip.load_state_dict(as_openai(norms), strict=False).unexpected_keys
-        if unknown:
-            raise ValueError(f"the backbone has no arrays {', '.join(unknown)}")
-        super().__init__(clip, others, config)
+        super().__init__(clip, load_norms(clip, arrays), config)
 
     def prepare(self) -> None:
         """Takes the classifier's rows float[K, d].

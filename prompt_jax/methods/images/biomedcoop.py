@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError, shorten
+from prompt_jax.methods.images.kgcoop import init, prepare
 from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Published, Record
-from prompt_jax.prompts import encode_classes, init_context
 from prompt_jax.text.class_texts import CLASSES
 from prompt_jax.text_features import encode_each
 
@@ -90,18 +90,6 @@ def constants(task: Task, class_names: Sequence[str], template: str) -> Sentence
     features = encode_each(task.clip, task.frozen, flat, "sentences of the classes")
     each = features.reshape(most, len(texts), -1)
     return Sentences(each, normalize(jnp.mean(each, axis=0)))
-
-
-def init(rng: PRNGKeyArray, task: Task) -> dict[str, Float[Array, "context text_width"]]:
-    """Draws {"context"}."""
-    s = task.settings
-    context = init_context(rng, task.clip, task.frozen, s.context_length, s.context_words)
-    return {"context": context}
-
-
-def prepare(prompts: Prompts, task: Task) -> Float[Array, "classes dim"]:
-    """Encodes the classes with the context; the features are normalized."""
-    return normalize(encode_classes(task.clip, task.frozen, task.names, prompts["context"]))
 
 
 def standardize(scores: Float[Array, " sentences"]) -> Float[Array, " sentences"]:
