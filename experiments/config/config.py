@@ -27,7 +27,7 @@ FILE_MARK = "@"
 """Before the name of a file whose text is a setting."""
 
 MOST_BYTES = 2**20
-"""Of such a file."""
+"""The largest size of such a file."""
 
 
 @dataclasses.dataclass(frozen=True)

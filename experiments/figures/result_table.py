@@ -78,7 +78,7 @@ class Row:
 
     @property
     def sees_at_test(self) -> str:
-        """What a prediction depends on; "" for a method from outside."""
+        """Returns what a prediction depends on; "" for a method from outside."""
         return tables.sees_at_test(self.method, self.runs[0].kind)
 
     def iterations(self, key: Key, averaged: Sequence[str]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""What a method sees: images, frozen features of them, several views, or videos as images."""
+"""Inputs of methods: images, their frozen features, several views, or videos as images."""
 
 import dataclasses
 from collections.abc import Callable

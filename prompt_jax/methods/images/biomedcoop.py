@@ -169,7 +169,7 @@ RECORD = Record(
     METHOD,
     {"few_shot": TRAINED, "base_to_novel": TRAINED.but(epochs=50)},
     "text",
-    # No data set here is one of theirs, and no CLIP: tables show none of these figures.
+    # With BiomedCLIP on medical data sets, which are not here: tables show none of these figures.
     published=(
         Published("few_shot", {MEDICAL: (59.13, 63.95, 68.32, 72.42)}, PAGE, backbone=BIOMEDCLIP),
         Published("base_to_novel", {MEDICAL: (76.26, 73.92, 75.07)}, PAGE, backbone=BIOMEDCLIP),

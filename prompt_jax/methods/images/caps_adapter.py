@@ -60,8 +60,8 @@ class Settings:
         delta: share of the captions in the affinities, from 0 to 1; -1: chosen.
         temperature: of the distributions that the divergences compare, above 0.
         distribution: distributions over "classes", or over the "features" as in the published code.
-        classifier: the text classifier: the mean of the classes' "sentences", which stand beside
-            the captions in the texts; or "dataset", the data set's own text.
+        classifier: the text classifier: the mean of the classes' "sentences", which are in
+            the same file as the captions; or "dataset", the data set's own text.
         alpha_max, beta_max, gamma_max: largest values of the grid.
         alpha_steps, beta_steps, gamma_steps, delta_steps: number of values in the grid.
     """

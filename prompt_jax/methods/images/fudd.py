@@ -35,9 +35,9 @@ class Settings:
     """FuDD's settings.
 
     Attributes:
-        ambiguous: number k of the most likely classes of an image by zero-shot CLIP; only these are
-            told apart by their texts. All of them if there are fewer; 0: all classes are ambiguous
-            in one step, without a choice by image.
+        ambiguous: number k of the most likely classes of an image by zero-shot CLIP, which texts
+            about pairs of them classify. All of them if there are fewer; 0: all classes are
+            ambiguous in one step, without a choice by image.
         others: logits of the other classes, for which the paper has none. "ranked": in the order of
             zero-shot CLIP, below the lowest of the k. "excluded": probability 0.
         template: text of zero-shot CLIP, and of a class in a pair without texts: "photo", "a photo

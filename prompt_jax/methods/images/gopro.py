@@ -140,7 +140,7 @@ def project(
 
 
 def _map_layers(linear: dict[str, Array], x: Array) -> Array:
-    """Applies a linear layer of its own to each of float[..., L, d_v]."""
+    """Maps float[..., L, d_v] to float[..., L, d_l], with a linear layer for each of the L."""
     mapped = jnp.einsum("...lv,lvt->...lt", x, linear["kernel"], precision="highest")
     return mapped + linear["bias"]
 

@@ -69,8 +69,8 @@ class Settings:
         chosen: number of experts per image; at most one per group.
         text_weight: weight of the text term, at least 0.
         gate_weight: weight of the router's term, at least 0.
-        further_classes: names of classes without images that the text term also tells apart. The
-            published base-to-new training gives it the names of the new classes.
+        further_classes: names of classes without images that the text term of the loss includes.
+            The published base-to-new training gives it the names of the new classes.
     """
 
     templates: tuple[str, ...] = TEMPLATES
@@ -140,7 +140,7 @@ def count_slots(settings: Settings) -> int:
 
 @flax.struct.dataclass
 class Constants:
-    """What MoCoOp computes once per task.
+    """Values that MoCoOp computes once per task.
 
     Attributes:
         names: the classes without a full stop; then the further ones, None if there are none.
