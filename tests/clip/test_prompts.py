@@ -95,8 +95,12 @@ def test_methods_declare_the_slots_of_their_context(name):
     """Tests that the longest name that `make_task` accepts can be encoded by the method."""
     clip, frozen = random_clip()
     method = methods.get(name)
-    # By default, it reads sentences, in which the names need not occur.
-    settings = method.Settings(**{"classifier": "dataset"} if name == "caps_adapter" else {})
+    # By default, these two do not fill the template.
+    fills = {
+        "caps_adapter": {"classifier": "dataset"},
+        "description": {"mode": "cupl", "templates": "dataset"},
+    }
+    settings = method.Settings(**fills.get(name, {}))
     texts = [PHOTO, *(promptsrc.TEACHER_TEMPLATES if name == "promptsrc" else ())]
     words = max(len(tokenizer.encode(text.replace("{}", ""))) for text in texts) - 1
     room = 77 - 3 - max(method.context_slots(settings), words)
