@@ -30,11 +30,11 @@ from typing import Any, TextIO
 
 from prompt_jax.cli import progress
 from prompt_jax.cli.commands import whole
-from prompt_jax.errors import BadImage, DataError, PromptError, escape
+from prompt_jax.errors import BadImage, PromptError, escape
 from prompt_jax.evaluation.predictions import Prediction
+from prompt_jax.inputs import finding
 from prompt_jax.inputs.images.decoding import has_rotation
-from prompt_jax.inputs.images.files import count_kinds, loose_images, split_by_suffix, subfolders
-from prompt_jax.inputs.videos.opening import SUFFIXES
+from prompt_jax.inputs.images.files import count_kinds
 from prompt_jax.models import loading
 from prompt_jax.models.model import BATCH_SIZE, Model
 from prompt_jax.storage.files import kind_at, read_bytes
@@ -201,16 +201,8 @@ def find(paths: Sequence[str], videos: bool, left_out: list[str]) -> Iterator[st
             raise PromptError('PATH="" is empty; name a file or a directory, or leave it out')
         if path == STDIN:
             yield from _listed(sys.stdin)
-        elif not os.path.isdir(path):
-            yield path
         else:
-            below, others = videos_below(path) if videos else split_by_suffix(pathlib.Path(path))
-            if not below:
-                kind = "videos" if videos else "images"
-                there = f" (other files: {count_kinds(others)})" if others else ""
-                raise PromptError(f"{path}: there are no {kind} in or below this directory{there}")
-            left_out += others
-            yield from (below if videos else (os.path.join(path, name) for name in below))
+            yield from finding.find(path, videos, left_out)
 
 
 def _listed(lines: TextIO) -> Iterator[str]:
@@ -226,44 +218,6 @@ def _listed(lines: TextIO) -> Iterator[str]:
         yield path
     if not number:
         raise PromptError("standard input lists no paths; write one per line")
-
-
-def videos_below(
-    folder: str, visited: frozenset[tuple[int, int]] = frozenset()
-) -> tuple[list[str], list[str]]:
-    """Returns the videos in or below a directory, sorted: files by suffix, directories of frames.
-
-    Args:
-        folder: where to search; links are followed.
-        visited: devices and inodes of the directories above, to detect cycles of links.
-
-    Returns:
-        Their paths, and those of all other files that are not frames.
-
-    Raises:
-        DataError: a directory cannot be read.
-    """
-    here, status = pathlib.Path(folder), os.stat(folder)
-    place = status.st_dev, status.st_ino
-    if place in visited:
-        return [], []
-    frames = set(loose_images(here, any_name=True))
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from error
-    visible = [name for name in names if not name.startswith(".") and name not in frames]
-    if frames:
-        return [folder], [os.path.join(folder, name) for name in visible]
-    found: list[str] = []
-    others: list[str] = []
-    for name in visible:
-        is_video = name.lower().endswith(SUFFIXES)
-        (found if is_video else others).append(os.path.join(folder, name))
-    for name in subfolders(here, any_name=True):
-        below, beside = videos_below(os.path.join(folder, name), visited | {place})
-        found, others = found + below, others + beside
-    return found, others
 
 
 def read_classes(asked: str | None) -> list[str] | None:

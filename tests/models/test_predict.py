@@ -19,6 +19,7 @@ from data_pipelines.layouts import video_files
 from prompt_jax import predict
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.predictions import Prediction
+from prompt_jax.inputs import finding
 from prompt_jax.inputs.images import files
 from prompt_jax.inputs.videos import opening
 
@@ -137,7 +138,7 @@ def test_videos_in_a_directory_are_files_and_directories_of_frames(tmp_path):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found, others = predict.videos_below(str(tmp_path))
+    found, others = finding.videos_below(str(tmp_path))
     below = [name.removeprefix(f"{tmp_path}/") for name in found]
     assert below == ["3.AVI", "jump/2", "run/1.mp4"]
     assert others == [str(tmp_path / "run/notes.txt")]
@@ -153,7 +154,7 @@ def test_cyclic_links_end(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/1.mp4").touch()
     (tmp_path / "run/again").symlink_to(tmp_path)
-    assert predict.videos_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
+    assert finding.videos_below(str(tmp_path)) == ([str(tmp_path / "run/1.mp4")], [])
 
 
 def test_both_packages_have_the_same_suffixes(torch):
