@@ -9,6 +9,13 @@ from typing import Any, overload
 import numpy as np
 
 from prompt_jax.errors import BadImage, PromptError, escape, shorten
+from prompt_jax.evaluation.confidence import (
+    NONE_OF_THESE,
+    SCORES,
+    check_threshold,
+    score,
+    softmax,
+)
 from prompt_jax.text.class_names import distinct
 
 SHOWN_ROWS = 20
@@ -23,12 +30,14 @@ class Prediction:
         classes: the most probable classes, best first; repeated names, as "missile" in ImageNet,
             have their label after them: "missile (label 657)".
         labels: indices of `classes` among the given classes.
-        probabilities: of `classes`, 0 to 1.
+        probabilities: of `classes`, 0 to 1; () if only one class was given.
         similarity: if only one class was given, the cosine of the image and its text, -1 to 1; else
             None. See `Predictions.similarities`.
         iterations: the most probable class and its probability after each iteration; most methods
             have one iteration.
         error: why the image could not be read, then there are no classes; else "".
+        none_of_these: whether the score of the image is below the threshold of the call.
+        max_logit, energy: see `Predictions.scores`; None for unreadable images.
     """
 
     source: str
@@ -38,16 +47,24 @@ class Prediction:
     error: str = ""
     labels: tuple[int, ...] = ()
     similarity: float | None = None
+    none_of_these: bool = False
+    max_logit: float | None = None
+    energy: float | None = None
 
     def __str__(self) -> str:
         """Returns one escaped line: the source, and classes in percent, or the similarity."""
         if self.error:
             return f"{escape(self.source)}: {escape(self.error)}"
-        if self.similarity is not None:
-            # The probability of a single class is always 100 %.
-            return f"{escape(self.source)}: {escape(self.classes[0])} {self.similarity:.3f}"
-        pairs = zip(self.classes, self.probabilities, strict=True)
-        ranking = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
+        if not self.probabilities:  # there was a single class
+            value = f"logit {self.max_logit:.3f}"
+            if self.similarity is not None:
+                value = f"{self.similarity:.3f}"
+            ranking = f"{escape(self.classes[0])} {value}"
+        else:
+            pairs = zip(self.classes, self.probabilities, strict=True)
+            ranking = ", ".join(f"{escape(name)} {probability:.1%}" for name, probability in pairs)
+        if self.none_of_these:
+            ranking = f"{NONE_OF_THESE} ({ranking})"
         return f"{escape(self.source)}: {ranking}"
 
 
@@ -66,6 +83,9 @@ class Predictions(Sequence[Prediction]):
             images and its text under the method; of frozen CLIP if the method adds to the cosine
             (tip_adapter, gda). NaN for unreadable images and methods from outside. None for several
             classes.
+        temperature: number that logits are divided by before the softmax, see `Model.temperature`.
+        threshold, score: images whose `score` is below it are none of these classes; None: no
+            image is.
     """
 
     sources: tuple[str, ...]
@@ -74,18 +94,47 @@ class Predictions(Sequence[Prediction]):
     top_k: int
     errors: Mapping[int, BadImage]
     similarities: np.ndarray | None = None
+    temperature: float = 1.0
+    threshold: float | None = None
+    score: str = SCORES[0]
 
     @property
     def probabilities(self) -> np.ndarray:
         """Probabilities float32[P, K] of the last iteration; rows sum to 1."""
-        return softmax(self.logits[-1])
+        return softmax(self.logits[-1] / self.temperature)
 
     @property
     def labels(self) -> np.ndarray:
-        """The most probable class of each image, int[P]; -1 for unreadable images."""
+        """The most probable class of each image, int[P].
+
+        It is -1 for unreadable images, and for those that are none of these classes.
+        """
         labels = np.argmax(self.logits[-1], axis=-1)
         labels[list(self.errors)] = -1
+        labels[self.none_of_these] = -1
         return labels
+
+    def scores(self, kind: str = SCORES[0]) -> np.ndarray:
+        """Returns how well each image fits the classes, float32[P]; see `confidence.score`.
+
+        Args:
+            kind: "probability" of the predicted class, "max_logit", the largest logit, or
+                "energy", the logarithm of the summed exponentials of the logits. The last two tell
+                images of other classes apart. Higher: more like the classes. NaN for unreadable
+                images.
+
+        Raises:
+            PromptError: there is no such kind.
+        """
+        check_threshold(None, kind, len(self.class_names))
+        return score(self.logits[-1], self.temperature, kind)
+
+    @property
+    def none_of_these(self) -> np.ndarray:
+        """Whether the score of each image is below the threshold, bool[P]."""
+        if self.threshold is None:
+            return np.zeros(len(self), bool)
+        return self.scores(self.score) < self.threshold
 
     def __len__(self) -> int:
         """Returns P."""
@@ -104,20 +153,30 @@ class Predictions(Sequence[Prediction]):
         place = range(len(self))[place]
         if place in self.errors:
             return Prediction(self.sources[place], error=self.errors[place].reason)
-        each = softmax(self.logits[:, place])
+        each = softmax(self.logits[:, place] / self.temperature)
+        several = len(self.class_names) > 1  # the probability of a single class is always 1
         best = np.argsort(-each[-1], kind="stable")[: self.top_k]
         first = np.argmax(each, axis=-1)
         names = self._names
         return Prediction(
             self.sources[place],
             tuple(names[label] for label in best),
-            tuple(each[-1, best].tolist()),
+            tuple(each[-1, best].tolist()) if several else (),
             tuple(
                 (names[label], float(row[label])) for label, row in zip(first, each, strict=True)
-            ),
+            )
+            if several
+            else (),
             labels=tuple(best.tolist()),
             similarity=self._similarity(place),
+            none_of_these=bool(self._rejected[place]),
+            max_logit=float(score(self.logits[-1, place], 1.0, "max_logit")),
+            energy=float(score(self.logits[-1, place], 1.0, "energy")),
         )
+
+    @functools.cached_property
+    def _rejected(self) -> np.ndarray:
+        return self.none_of_these
 
     def _similarity(self, place: int) -> float | None:
         cosine = math.nan if self.similarities is None else float(self.similarities[place])
@@ -152,12 +211,6 @@ def describe_single_class(name: str) -> str:
         "image; similarity is the cosine of image and text: compare it between images, or name "
         "other classes"
     )
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def check_finite(logits: np.ndarray, errors: Container[int]) -> None:

@@ -156,6 +156,7 @@ def restore(
         activation=model.activation,
         task=model.task,
         class_texts=model.texts,
+        temperature=model.temperature,
     )
 
 

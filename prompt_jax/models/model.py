@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax import methods
-from prompt_jax.clip import CLIP, Frozen, loading, normalize, tokenizer
+from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import ArgumentError, BadImage, PromptError
-from prompt_jax.evaluation import programs
+from prompt_jax.evaluation import confidence, programs
 from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.evaluation.retrieval import text_batches
@@ -53,6 +53,8 @@ class Model:
         texts: templates that zero-shot CLIP averages over, if several.
         class_texts: texts of classes that the method reads, if any.
         assumed: see `clip.loading.Checkpoint`.
+        temperature: number that logits are divided by before the softmax, chosen on held-out images
+            (`fit(calibrate=…)`); 1 for a bare backbone.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Model:
     class_ids: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     class_texts: Texts | None = None
+    temperature: float = 1.0
     _tasks: dict[Any, tuple[Task, Any]] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -176,6 +179,7 @@ class Model:
             template=texts[0],
             texts=texts if len(texts) > 1 else (),
             class_texts=None,
+            temperature=1.0,
             trained={},
             task="classes",
             _tasks={},
@@ -192,6 +196,8 @@ class Model:
         on_error: Callable[[BadImage], None] | None = None,
         quiet: bool = False,
         texts: Any = None,
+        threshold: float | None = None,
+        score: str = confidence.SCORES[0],
     ) -> Predictions:
         """Predicts the classes of images or videos.
 
@@ -205,6 +211,8 @@ class Model:
                 no classes, logits NaN and label -1; None raises the error.
             quiet: hides the progress bar.
             texts: texts of these classes, for methods that read them; see `fit`. None: the model's.
+            threshold: images whose score is below it are none of these classes, with label -1.
+            score: "probability", "max_logit" or "energy"; see `Predictions.scores`.
 
         Raises:
             BadImage: a file cannot be read.
@@ -216,6 +224,7 @@ class Model:
         if on_error is not None and not callable(on_error):
             raise PromptError(f"on_error={on_error!r} must be a function or None")
         names = self._names(classes)
+        confidence.check_threshold(threshold, score, len(names))
         task, prepared = self._task_of(names, self.read_texts(texts))
         items = as_items(images, self.inputs)
         program = programs.logits(self.method)
@@ -232,7 +241,8 @@ class Model:
         if len(names) == 1:
             warnings.warn(describe_single_class(names[0]), stacklevel=2)
             logits, cosines = logits[:-1], logits[-1, :, 0]
-        return Predictions(sources, names, logits, top_k, errors, cosines)
+        sure = self.temperature, threshold, score
+        return Predictions(sources, names, logits, top_k, errors, cosines, *sure)
 
     def save(self, folder: str | os.PathLike) -> pathlib.Path:
         """Writes model.json and prompts.safetensors, without the backbone, for `load`.
@@ -254,30 +264,8 @@ class Model:
         if not is_free(path):
             raise PromptError(f"{path} already exists; name a new or empty directory")
         with filling(path) as aside:
-            saved.write(aside, self._as_saved())
+            saved.write(aside, saved.of_model(self))
         return path
-
-    def _as_saved(self):
-        config, frozen = self.clip.config, jax.tree.map(np.asarray, self.frozen)
-        return saved.Saved(
-            method=self.name,
-            kind=f"{self.inputs.kind}s",
-            task=self.task,
-            settings=dataclasses.asdict(self.settings),
-            class_names=self.class_names,
-            template=self.template,
-            backbone=self.backbone,
-            backbone_hash=loading.fingerprint(config, frozen),
-            activation=self.activation,
-            dtype=self.clip.dtype.name,
-            precision=self.clip.precision,
-            sizes=config,
-            inputs=self.inputs,
-            trained={"assumed": list(self.assumed), **self.trained},
-            prompts=jax.tree.map(np.asarray, self.prompts),
-            class_ids=self.class_ids,
-            texts=self.class_texts,
-        )
 
     def _names(self, classes):
         names = self.class_names if classes is None else classes

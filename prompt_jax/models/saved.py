@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
+import jax
 import numpy as np
 import safetensors.numpy
 
 from prompt_jax import methods
-from prompt_jax.clip import CLIPConfig
+from prompt_jax.clip import CLIPConfig, loading
 from prompt_jax.errors import PromptError, quote
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved_arrays, saved_fields
@@ -51,6 +52,7 @@ class Saved:
         prompts: pytree of numpy arrays; an empty dict if the method trains nothing.
         class_ids: WordNet ids of the classes (ImageNet); empty if the data has none.
         texts: texts of classes, if the method reads them; model.json has their digest.
+        temperature: number that logits are divided by; missing in earlier files.
     """
 
     method: str
@@ -70,6 +72,32 @@ class Saved:
     precision: str = "highest"
     class_ids: tuple[str, ...] = ()
     texts: Texts | None = None
+    temperature: float = 1.0
+
+
+def of_model(model: Any) -> Saved:
+    """Returns a `Model` as it is saved."""
+    config, frozen = model.clip.config, jax.tree.map(np.asarray, model.frozen)
+    return Saved(
+        method=model.name,
+        kind=f"{model.inputs.kind}s",
+        task=model.task,
+        settings=dataclasses.asdict(model.settings),
+        class_names=model.class_names,
+        template=model.template,
+        backbone=model.backbone,
+        backbone_hash=loading.fingerprint(config, frozen),
+        activation=model.activation,
+        dtype=model.clip.dtype.name,
+        precision=model.clip.precision,
+        sizes=config,
+        inputs=model.inputs,
+        trained={"assumed": list(model.assumed), **model.trained},
+        prompts=jax.tree.map(np.asarray, model.prompts),
+        class_ids=model.class_ids,
+        texts=model.class_texts,
+        temperature=model.temperature,
+    )
 
 
 _FIELDS = {field.name for field in dataclasses.fields(Saved)}

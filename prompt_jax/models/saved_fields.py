@@ -14,6 +14,7 @@ from prompt_jax import methods
 from prompt_jax.clip import PRECISIONS, CLIPConfig
 from prompt_jax.clip.config import ACTIVATIONS
 from prompt_jax.errors import PromptError
+from prompt_jax.evaluation.confidence import COLDEST, HOTTEST
 from prompt_jax.inputs.images.preprocessing import MOST_TIMES_RESIZED
 from prompt_jax.inputs.preparation import CROPS, Inputs
 from prompt_jax.inputs.videos.sampling import TEST_RULES
@@ -138,6 +139,7 @@ def schema(saved: type) -> type[pydantic.BaseModel]:
         trained=Annotated[Trained, schemas.at_most(MOST_TRAINED)],
         prompts=Arrays,
         texts=Annotated[str, Field(pattern="^([0-9a-f]{64})?$")],
+        temperature=Annotated[float, Field(ge=COLDEST, le=HOTTEST)],
     )
     digest = Annotated[str, Field(max_length=64)]
     return pydantic.create_model("Model", __base__=fields, format=(int, ...), digest=(digest, ""))

@@ -312,8 +312,8 @@ def test_an_unreadable_file_is_reported_and_skipped(bare, tmp_path):
 
 def test_the_fingerprint_is_that_of_the_parameters(bare):
     frozen = jax.tree.map(np.asarray, bare.frozen)
-    assert loading.fingerprint(CONFIG, frozen) == bare._as_saved().backbone_hash
-    assert bare._as_saved().inputs == Inputs.of(CONFIG.image_size)
+    assert loading.fingerprint(CONFIG, frozen) == saved.of_model(bare).backbone_hash
+    assert saved.of_model(bare).inputs == Inputs.of(CONFIG.image_size)
 
 
 def test_slow_packages_are_imported_on_first_use():
