@@ -31,6 +31,7 @@ from typing import Any, TextIO
 from prompt_jax.cli import progress
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import BadImage, PromptError, escape
+from prompt_jax.evaluation import confidence
 from prompt_jax.evaluation.predictions import Prediction
 from prompt_jax.inputs import finding
 from prompt_jax.inputs.images.decoding import has_rotation
@@ -63,6 +64,12 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument("--texts", help=of_classes)
     parser.add_argument("--format", choices=WRITERS, default="table", help="output format (table)")
     parser.add_argument("--top-k", type=whole(), default=5, help="classes per line (5)")
+    below = f"images with a lower score are {confidence.NONE_OF_THESE} (docs/confidence.md)"
+    parser.add_argument("--threshold", type=float, help=below)
+    of_what = f"what the threshold is compared with ({confidence.SCORES[0]})"
+    parser.add_argument(
+        "--score", choices=confidence.SCORES, default=confidence.SCORES[0], help=of_what
+    )
     steps = f"images or videos per step ({BATCH_SIZE})"
     parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=steps)
     parser.add_argument("--backbone", help="path or name of the run's CLIP, if it was moved")
@@ -103,7 +110,8 @@ def start(argv: Sequence[str]) -> int:
     failed = turned = 0
     left_out: list[str] = []
     chosen = (classes, options.top_k, options.batch_size, options.texts)
-    for one in predict_all(model, options.inputs, *chosen, left_out):
+    sure = {"threshold": options.threshold, "score": options.score}
+    for one in predict_all(model, options.inputs, *chosen, left_out, **sure):
         write(one)
         failed += bool(one.error)
         turned += not (model.inputs.upright or one.error) and has_rotation(one.source)
@@ -152,6 +160,7 @@ def predict_all(
     batch_size: int,
     texts: Any,
     left_out: list[str],
+    **sure: Any,
 ) -> Iterator[Prediction]:
     """Yields a prediction for each image or video at these paths, in their order.
 
@@ -160,6 +169,7 @@ def predict_all(
         paths: files, directories and "-", see `find`.
         classes, top_k, batch_size, texts: see `Model.predict`.
         left_out: see `find`.
+        sure: `threshold` and `score` of `Model.predict`.
     """
     if texts is not None:
         texts = model.read_texts(texts)
@@ -179,7 +189,7 @@ def predict_all(
             part = list(itertools.islice(ahead, number))
             if not part:
                 return
-            yield from model.predict(part, classes, top_k, batch_size, _skip, True, texts)
+            yield from model.predict(part, classes, top_k, batch_size, _skip, True, texts, **sure)
             done += len(part)
             advance(done, "")
 
@@ -260,7 +270,8 @@ def as_table(file: TextIO, top_k: int) -> Writer:
 def as_json_lines(file: TextIO, top_k: int) -> Writer:
     """Returns a writer of one JSON object per prediction.
 
-    Its fields are image, classes, labels, probabilities, iterations, similarity and error.
+    Its fields are image, classes, labels, probabilities, iterations, similarity, none_of_these,
+    max_logit, energy and error.
     Unprintable characters are escaped as in JSON, so that all text can be read back.
     """
     del top_k
@@ -273,6 +284,9 @@ def as_json_lines(file: TextIO, top_k: int) -> Writer:
             "probabilities": one.probabilities,
             "iterations": one.iterations,
             "similarity": one.similarity,
+            "none_of_these": one.none_of_these,
+            "max_logit": one.max_logit,
+            "energy": one.energy,
             "error": one.error,
         }
         print(_on_a_line(json.dumps(content, ensure_ascii=False)), file=file, flush=True)
@@ -285,21 +299,25 @@ def _on_a_line(text: str) -> str:
 
 
 def as_csv(file: TextIO, top_k: int) -> Writer:
-    """Returns a writer of CSV rows: image, error, then class and probability pairs, similarity.
+    """Returns a writer of CSV rows.
 
+    Columns are image, error, then class and probability pairs, similarity and none_of_these.
+    The probability of a single class, which is always 1, is left empty.
     The header is written with the first row, so that a failing prediction leaves no output.
     """
     writer = csv.writer(file, lineterminator="\n")
     columns = [f"{what}_{n}" for n in range(1, top_k + 1) for what in ("class", "probability")]
-    header = [["image", "error", *columns, "similarity"]]
+    header = [["image", "error", *columns, "similarity", "none_of_these"]]
 
     def write(one: Prediction) -> None:
-        pairs = zip(map(escape, one.classes), (f"{p:.6f}" for p in one.probabilities), strict=True)
+        shares = [f"{p:.6f}" for p in one.probabilities] or [""] * len(one.classes)
+        pairs = zip(map(escape, one.classes), shares, strict=True)
         cells = [escape(one.source), escape(one.error), *itertools.chain(*pairs)]
         if header:
             writer.writerow(header.pop())
         similarity = "" if one.similarity is None else f"{one.similarity:.6f}"
-        writer.writerow([*cells, *[""] * (2 + len(columns) - len(cells)), similarity])
+        cells += [""] * (2 + len(columns) - len(cells))
+        writer.writerow([*cells, similarity, one.none_of_these])
 
     return write
 

@@ -162,9 +162,7 @@ class Predictions(Sequence[Prediction]):
             self.sources[place],
             tuple(names[label] for label in best),
             tuple(each[-1, best].tolist()) if several else (),
-            tuple(
-                (names[label], float(row[label])) for label, row in zip(first, each, strict=True)
-            )
+            tuple((names[label], float(row[label])) for label, row in zip(first, each, strict=True))
             if several
             else (),
             labels=tuple(best.tolist()),

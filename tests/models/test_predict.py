@@ -219,7 +219,7 @@ def test_any_name_is_one_row_without_control_characters(image, name, error, is_r
         lines = text.split("\n")
         assert len(lines) == (3 if words == "csv" else 2) and not lines[-1]
         if words == "csv":
-            assert [len(row) for row in csv.reader(io.StringIO(text))] == [7, 7]
+            assert [len(row) for row in csv.reader(io.StringIO(text))] == [8, 8]
         if words == "jsonl":
             back = json.loads(text)
             assert back["image"] == image and tuple(back["classes"]) == classes

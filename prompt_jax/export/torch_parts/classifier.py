@@ -227,7 +227,8 @@ class Classifier(nn.Module):
     ) -> list[list[tuple[str, float]]]:
         """Returns the most likely classes of each image, best first, with their probabilities.
 
-        Probabilities are a softmax over the classes: with a single class, it is always 1.
+        Probabilities are a softmax over the classes, of logits divided by the temperature: with a
+        single class, it is always 1.
 
         Args:
             images: paths or PIL images.
@@ -249,7 +250,8 @@ class Classifier(nn.Module):
                     "the logits are NaN or infinite: the prompts or the backbone hold values that "
                     "are too large or not finite"
                 )
-            best = logits.softmax(dim=-1).topk(min(top_k, len(self.names)))
+            shares = (logits / self.config["temperature"]).softmax(dim=-1)
+            best = shares.topk(min(top_k, len(self.names)))
             for row, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                 predictions.append([(names[k], p) for k, p in zip(indices, row, strict=True)])
         return predictions

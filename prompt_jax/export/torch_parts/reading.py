@@ -145,6 +145,7 @@ _FIELDS: list[tuple[str, type, Callable[[Any], bool]]] = [
     ("word_ids", list, lambda ids: all(map(_is_token, ids))),
     ("weights", dict, lambda means: all(map(_is_number, means.values()))),
     ("sha256", str, _anything),
+    ("temperature", float, lambda value: _is_number(value) and value > 0),
 ]
 
 
