@@ -20,6 +20,7 @@ Exit code 0: every data set that was found (or named) passes; 1: one fails, or n
 import sys
 
 from prompt_jax.cli import commands
+from prompt_jax.inputs.images import thumbnails
 
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("data_pipelines.check", "main", sys.argv[1:]))
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--root={root}: no such directory")
     if options.sheet is not None and (options.names is None or len(names) > 1):
         parser.error(f"--sheet={options.sheet} needs exactly one data set in --names")
-    if options.sheet is not None and (problem := sheet.writing_problem(expand(options.sheet))):
+    if options.sheet is not None and (problem := thumbnails.writing_problem(expand(options.sheet))):
         parser.error(problem)
     findings = run(names, root, options.source, options.quick)
     report(findings, root, Console())

@@ -37,6 +37,7 @@ LAYERS = (
     "heads",
     "methods",
     "evaluation",
+    "indexing",
     "training",
     "models",
 )

@@ -1,30 +1,18 @@
 """Draws contact sheets: a row of images, or of middle frames of videos, for each class."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from data_pipelines.errors import BadImage, DataError
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.layouts.layout import SPLITS
+from prompt_jax.inputs.images import thumbnails
 
 CLASSES, EXAMPLES = 40, 8  # per page, and per class
 _SIDE, _GAP, _NAME = 96, 4, 240  # pixels
 _LONGEST = 32
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-
-
-def writing_problem(path: Path) -> str:
-    """Returns why a sheet cannot be written to a file; "" if it can."""
-    if path.suffix.lower() not in _SUFFIXES:
-        return f"{path} is not an image file; a sheet must end in {', '.join(_SUFFIXES)}"
-    if os.path.lexists(path):
-        return f"{path} exists already; remove it, or pass another file"
-    if not path.parent.is_dir():
-        return f"{path} cannot be written: there is no directory {path.parent}"
-    return ""
 
 
 def pages(path: Path, dataset: Dataset) -> list[Path]:
@@ -35,7 +23,7 @@ def pages(path: Path, dataset: Dataset) -> list[Path]:
     """
     number = -(-len(dataset.class_names) // CLASSES)
     files = [path, *(path.with_stem(f"{path.stem}-{page}") for page in range(2, number + 1))]
-    if problem := next(filter(None, map(writing_problem, files)), ""):
+    if problem := next(filter(None, map(thumbnails.writing_problem, files)), ""):
         raise DataError(problem)
     return files
 
@@ -67,27 +55,19 @@ def draw(path: Path, dataset: Dataset) -> list[Path]:
 def _page(dataset: Dataset, classes: Sequence[tuple[str, list[Example]]]) -> Image.Image:
     step = _SIDE + _GAP
     page = Image.new("RGB", (_NAME + EXAMPLES * step, len(classes) * step + _GAP), "white")
-    pen, font = ImageDraw.Draw(page), _font()
+    pen, font = ImageDraw.Draw(page), thumbnails.font()
     for row, (name, examples) in enumerate(classes):
         top = _GAP + row * step
         pen.text(
-            (_GAP, top + _SIDE // 2), f"{_short(name)}\n{len(examples):,}", "black", font, "lm"
+            (_GAP, top + _SIDE // 2),
+            f"{thumbnails.short(name, _LONGEST)}\n{len(examples):,}",
+            "black",
+            font,
+            "lm",
         )
         for column, example in enumerate(_spread(examples)):
             page.paste(_thumbnail(dataset, example), (_NAME + column * step, top))
     return page
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    # Unlike Pillow's font, matplotlib's has accents, Greek and Cyrillic.
-    from matplotlib import font_manager
-
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
-
-
-def _short(name: str) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in name)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _spread(examples: list[Example]) -> list[Example]:
@@ -103,9 +83,5 @@ def _thumbnail(dataset: Dataset, example: Example) -> Image.Image:
         if dataset.kind == "videos":
             seen = next(iter(seen.frames([seen.count // 2])))
     except BadImage:
-        crossed = Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
-        pen = ImageDraw.Draw(crossed)
-        pen.line((0, 0, _SIDE, _SIDE), "red", 2)
-        pen.line((0, _SIDE, _SIDE, 0), "red", 2)
-        return crossed
+        return thumbnails.crossed_out(_SIDE, _SIDE)
     return ImageOps.fit(seen.convert("RGB"), (_SIDE, _SIDE))

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ def digest(items: Sequence[Any], names: Sequence[str], ordered: bool = False) ->
 
 def _digest(item: Any) -> str:
     if isinstance(item, PATHS):
-        return _of_path(Path(item))
+        return _of_named(item)
     if isinstance(item, Image.Image):
         start = repr((item.mode, item.size, item.getpalette()))
         return hashlib.sha256(start.encode() + item.tobytes()).hexdigest()
@@ -44,13 +43,22 @@ def _digest(item: Any) -> str:
     return hashlib.sha256(start.encode() + array.tobytes()).hexdigest()
 
 
-def _of_path(path: Path) -> str:
+def of_path(path: str | os.PathLike[str]) -> str:
+    """Returns the SHA-256 of a file, or of the names and contents of a directory's files.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if os.path.isdir(path):
+        names = sorted(one.name for one in os.scandir(path) if one.is_file())
+        listed = [(name, _of_named(os.path.join(path, name))) for name in names]
+        return hashlib.sha256(repr(listed).encode("utf-8", "backslashreplace")).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_named(path: str | os.PathLike[str]) -> str:
     try:
-        if path.is_dir():
-            frames = sorted(one.name for one in os.scandir(path) if one.is_file())
-            listed = [(name, _of_path(path / name)) for name in frames]
-            return hashlib.sha256(repr(listed).encode("utf-8", "backslashreplace")).hexdigest()
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return of_path(path)
     except OSError:
-        return repr(path.name)
+        return repr(os.path.basename(path))

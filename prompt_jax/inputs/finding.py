@@ -48,8 +48,11 @@ def images_below(folder: str) -> tuple[list[str], list[str]]:
     Raises:
         DataError: a directory cannot be read.
     """
-    images, others = split_by_suffix(pathlib.Path(folder))
-    return [os.path.join(folder, name) for name in images], others
+    images, others = (
+        [os.path.join(folder, name) for name in names]
+        for names in split_by_suffix(pathlib.Path(folder))
+    )
+    return images, others
 
 
 def videos_below(

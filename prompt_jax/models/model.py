@@ -19,6 +19,7 @@ from prompt_jax.evaluation import confidence, programs
 from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.evaluation.retrieval import text_batches
+from prompt_jax.indexing import searching
 from prompt_jax.inputs.preparation import PATHS, Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import OF_IMAGES
@@ -105,7 +106,12 @@ class Model:
         """
         return tokenizer.tokenize(_listed(texts), self.clip.config.context_length)
 
-    def encode_images(self, images: Any, batch_size: int = BATCH_SIZE) -> np.ndarray:
+    def encode_images(
+        self,
+        images: Any,
+        batch_size: int = BATCH_SIZE,
+        on_error: Callable[[BadImage], None] | None = None,
+    ) -> np.ndarray:
         """Returns features float32[P, d] of images or videos, L2-normalized.
 
         Methods with a video and a text encoder (VoP, ViLT-CLIP, …) use their prompts; for all
@@ -114,19 +120,20 @@ class Model:
         Args:
             images: one or several, see `inputs.preparation`.
             batch_size: images per step, at most.
+            on_error: called with the error of each file that cannot be read, whose features are
+                NaN; None raises the error.
 
         Raises:
             BadImage: a file cannot be read.
             PromptError: an array has an invalid shape or type.
         """
-        encoders = methods.of_texts(self.name) if self.method.input not in OF_IMAGES else None
-        if encoders:
+        if encoders := self.encoders:
             task, _ = self._without_classes
             run = functools.partial(compiled(encoders.encode_videos), self.prompts, task)
         else:
             run = functools.partial(programs.encode_images, self._tower, self.frozen)
         items = as_items(images, self.inputs)
-        return self._run(items, run, batch_size)[0]
+        return self._run(items, run, batch_size, on_error)[0]
 
     def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
         """Returns features float32[N, d] of texts, L2-normalized; see `encode_images`.
@@ -137,7 +144,7 @@ class Model:
         listed = _listed(texts)
         if not listed:
             return np.zeros((0, self.clip.config.embed_dim), np.float32)
-        if self.method.input in OF_IMAGES or not (encoders := methods.of_texts(self.name)):
+        if not (encoders := self.encoders):
             tokens = jnp.asarray(self.tokenize(listed))
             return np.asarray(programs.encode_texts(self.clip, self.frozen, tokens))
         task, _ = self._without_classes
@@ -303,6 +310,14 @@ class Model:
                 self._tasks.pop(next(iter(self._tasks)))
             self._tasks[key] = (task, compiled(self.method.prepare)(self.prompts, task))
         return self._tasks[key]
+
+    @property
+    def encoders(self) -> methods.Encoders | None:
+        """The encoders of a method of videos and texts; None: those of the frozen CLIP are used."""
+        return None if self.method.input in OF_IMAGES else methods.of_texts(self.name)
+
+    index = searching.index
+    search = searching.search
 
     @property
     def _tower(self):

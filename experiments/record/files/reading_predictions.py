@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from prompt_jax.errors import shorten
 from prompt_jax.evaluation.evaluate import TOP
 from prompt_jax.storage.files import read_bytes
+from prompt_jax.storage.parquet import open_untrusted
 
 MOST_BYTES = 2**28  # of a file; that of 50,000 images takes 4 MB
 MOST_ROWS = 500_000
@@ -46,9 +47,9 @@ def read(path: pathlib.Path, number: int) -> list[dict[str, Any]]:
 
 
 def _read(content: bytes, number: int) -> list[dict[str, Any]]:
-    file = _open(content)
+    file = open_untrusted(content)
     texts = [one.path for one in file.schema if one.physical_type == "BYTE_ARRAY"]
-    file = _open(content, texts)
+    file = open_untrusted(content, texts)
     columns = _check_columns(file)
     _check_sizes(file, columns, number)
     rows: list[dict[str, Any]] = []
@@ -62,17 +63,6 @@ def _read(content: bytes, number: int) -> list[dict[str, Any]]:
         _check_pairs(table)
         rows += table.to_pylist()
     return rows
-
-
-def _open(content: bytes, dictionaries: list[str] | None = None) -> pq.ParquetFile:
-    return pq.ParquetFile(
-        pa.BufferReader(content),
-        read_dictionary=dictionaries,
-        pre_buffer=False,
-        thrift_string_size_limit=2**24,
-        thrift_container_size_limit=10**5,
-        arrow_extensions_enabled=False,
-    )
 
 
 def _check_columns(file: pq.ParquetFile) -> dict[str, Any]:
