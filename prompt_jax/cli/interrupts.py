@@ -138,9 +138,10 @@ def listen(words: str) -> None:
 
 
 def stop_listening() -> None:
-    """Lets signals end the process silently from now on, as it is about to exit."""
+    """Lets signals end the process silently from now on, or another library handle them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
 
 
 def was_interrupted() -> bool:

@@ -1,0 +1,184 @@
+"""What a server predicts with: a model in JAX, or an exported ONNX program without JAX."""
+
+import dataclasses
+import functools
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import pydantic
+from pydantic import Field
+
+from prompt_jax.errors import PromptError, installing
+from prompt_jax.inputs import preparation
+from prompt_jax.inputs.images.decoding import open_image
+from prompt_jax.inputs.preparation import Inputs
+from prompt_jax.storage import schemas
+from prompt_jax.storage.files import check, kind_at, parse_json
+from prompt_jax.text.class_names import distinct
+
+ONNX = ".onnx"
+MOST_METADATA = 64 * 2**20  # characters of the class names
+
+
+class Classifier(Protocol):
+    """Predicts the class of one image; called from several threads.
+
+    Attributes:
+        name: of the method.
+        runtime: "jax" or "onnx".
+        class_names: in the order of labels.
+    """
+
+    name: str
+    runtime: str
+    class_names: tuple[str, ...]
+
+    def predict(self, content: bytes, top_k: int) -> dict[str, Any]:
+        """Returns the fields of `predict --format jsonl` for the content of a file.
+
+        Raises:
+            BadImage: it cannot be read.
+        """
+
+
+class JaxClassifier:
+    """A model of `pj.load`; see `Classifier`."""
+
+    runtime = "jax"
+
+    def __init__(
+        self, model: Any, classes: Sequence[str] | None = None, threshold: float | None = None
+    ):
+        """Compiles the program for one image, so that the first request does not wait for it.
+
+        Args:
+            model: a `Model`.
+            classes, threshold: see `Model.predict`.
+
+        Raises:
+            PromptError: see `Model.predict`.
+        """
+        self.name = model.name
+        self.class_names = tuple(model.class_names if classes is None else classes)
+        self._predict = functools.partial(
+            model.predict, classes=classes, batch_size=1, threshold=threshold, quiet=True
+        )
+        self._upright = model.inputs.upright
+        self._predict(np.zeros((1, *model.inputs.shape), np.float32))
+
+    def predict(self, content: bytes, top_k: int) -> dict[str, Any]:
+        """See `Classifier`."""
+        image = open_image(io.BytesIO(content), self._upright)
+        [one] = self._predict([image], top_k=top_k)
+        found = dataclasses.asdict(one)
+        return {name: found[name] for name in found.keys() - {"source", "error"}}
+
+
+class _Metadata(pydantic.BaseModel):
+    """Declares the metadata of model.onnx; see `export.to_onnx.describe`."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="ignore")
+    inputs: dict[str, Any]
+    class_names: Annotated[list[schemas.Text], Field(min_length=1, max_length=schemas.MOST_NUMBER)]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+
+class OnnxClassifier:
+    """An exported model.onnx in onnxruntime; see `Classifier`. It needs neither JAX nor torch."""
+
+    runtime = "onnx"
+
+    def __init__(self, path: str | os.PathLike, threads: int = 0):
+        """Loads the program.
+
+        Args:
+            path: of model.onnx, from `python -m prompt_jax.export --onnx`.
+            threads: of onnxruntime per prediction; 0: one per core.
+
+        Raises:
+            PromptError: onnxruntime is missing, or it is not such a file.
+        """
+        file = pathlib.Path(path)
+        if not file.is_file():
+            raise PromptError(f"{path} is {kind_at(os.fspath(path)) or 'missing'}, not a file")
+        try:
+            import onnxruntime
+        except ImportError:
+            raise PromptError(f"{path} needs onnxruntime: {installing('onnx')}") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        errors: Any = onnxruntime.capi.onnxruntime_pybind11_state
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(file), options, providers=onnxruntime.get_available_providers()
+            )
+        except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph) as error:
+            raise PromptError(f"{path} is not an ONNX program: {error}") from None
+        about = self._session.get_modelmeta().custom_metadata_map
+        try:
+            found = check({name: _parsed(text) for name, text in about.items()}, _Metadata)
+        except ValueError as error:
+            raise PromptError(
+                f"{path}: its metadata is not that of this package's export: {error}"
+            ) from None
+        self.name, self.class_names = file.parent.name or "onnx", tuple(found.class_names)
+        self._inputs = schemas.make(Inputs, found.inputs, f"{path}: inputs")
+        self._temperature = found.temperature
+        self._names = distinct(self.class_names)
+        if self._inputs.frames:
+            raise PromptError(f"{path} takes videos; this server takes images")
+
+    def predict(self, content: bytes, top_k: int) -> dict[str, Any]:
+        """See `Classifier`."""
+        image = open_image(io.BytesIO(content), self._inputs.upright)
+        prepared = np.empty(self._inputs.shape, np.float32)
+        preparation.prepare(image, self._inputs, prepared)
+        images = np.moveaxis(prepared, -1, 0)[None]
+        [[logits]] = self._session.run(["logits"], {"images": images})
+        order = np.argsort(-logits, kind="stable")[:top_k].tolist()
+        shares = np.exp((logits - logits.max()) / self._temperature)
+        shares = shares / shares.sum() if len(logits) > 1 else shares[:0]
+        return {
+            "classes": [self._names[label] for label in order],
+            "labels": order,
+            "probabilities": [float(shares[label]) for label in order] if len(shares) else [],
+            "max_logit": float(logits.max()),
+        }
+
+
+def _parsed(text: str) -> Any:
+    if len(text) > MOST_METADATA:
+        raise ValueError(f"it has {len(text):,} characters; at most {MOST_METADATA:,} are read")
+    return parse_json(text)
+
+
+def load(
+    run: str, classes: Sequence[str] | None, threshold: float | None, **options: Any
+) -> Classifier:
+    """Returns the classifier of a run directory, a backbone or a model.onnx.
+
+    Args:
+        run: what `pj.load` takes, or the path of a model.onnx.
+        classes: names to choose from; None: those of the training.
+        threshold: see `Model.predict`.
+        **options: of `pj.load`.
+
+    Raises:
+        PromptError: see `pj.load`; or there are no classes, or a file does not allow an option.
+    """
+    if run.endswith(ONNX):
+        if classes is not None or threshold is not None or any(options.values()):
+            raise PromptError(
+                f"{run} has its classes and settings; leave the other options out, or export again"
+            )
+        return OnnxClassifier(run)
+    from prompt_jax.models import loading  # with JAX, which ONNX does not need
+
+    model = loading.load(run, **options)
+    if model.inputs.frames:
+        raise PromptError(f"{run} takes videos; this server takes images")
+    return JaxClassifier(model, classes, threshold)
