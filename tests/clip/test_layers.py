@@ -29,6 +29,12 @@ STACK = stack_layers(FROZEN)
 SIZE, DIM = CONFIG.image_size, CONFIG.embed_dim
 DEPTHS = ("depth", "vision_depth")  # settings that leave later layers without prompts
 TEXTS = ("a dog runs", "two cats")
+QUICK = ("coop", "pro_mpt", "maple", "vop_f_c")  # the other methods are slow to compile twice
+
+
+def of_all(names) -> list:
+    """Returns all methods as parameters, most of them slow."""
+    return [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in names]
 
 
 def loops(function, *args) -> list[int]:
@@ -98,13 +104,13 @@ def shallow(settings: Any) -> Any:
     return dataclasses.replace(settings, **{name: 2 for name in DEPTHS if name in fields})
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("name", of_all(methods.METHODS))
 def test_image_methods_train_the_same_as_a_loop(name):
     method = methods.get(name)
     check_equal(*run_both(method, "images", shallow(method.Settings())))
 
 
-@pytest.mark.parametrize("name", methods.ENCODERS)
+@pytest.mark.parametrize("name", of_all(methods.ENCODERS))
 def test_video_methods_train_the_same_as_a_loop(name):
     encoders = methods.get_encoders(name)
     settings = shallow(encoders.Settings())
@@ -112,6 +118,7 @@ def test_video_methods_train_the_same_as_a_loop(name):
     check_equal(*run_both(methods.retrieve(encoders), "videos", settings, pack_captions(tokens)))
 
 
+@pytest.mark.slow
 def test_prompts_in_all_layers_train_the_same_as_a_loop():
     for name in ("pro_mpt", "maple", "ivlp"):
         method = methods.get(name)
