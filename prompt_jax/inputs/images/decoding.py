@@ -9,7 +9,8 @@ from typing import IO, BinaryIO
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from prompt_jax.errors import BadImage
+from prompt_jax.errors import BadImage, installing
+from prompt_jax.inputs.images import heic
 from prompt_jax.inputs.images.grays import eight_bits, is_deep
 from prompt_jax.storage.files import kind_of
 
@@ -45,9 +46,10 @@ def open_image(path: str | Path | BinaryIO, upright: bool = False) -> Image.Imag
     where `convert` clips all values above 255 to white.
 
     Args:
-        path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF; any color mode.
-        upright: whether to rotate the image as its EXIF orientation says, if it can be read. Pillow
-            always rotates TIFFs.
+        path: a file, or its content: JPEG, PNG, WebP, BMP, GIF or TIFF, any color mode; or HEIC,
+            with pillow-heif.
+        upright: whether to rotate the image as its EXIF orientation says, if it can be read. TIFF
+            and HEIC are always rotated.
 
     Returns:
         The image in mode RGB at its full size; a JPEG of more than `MAX_PIXELS` at half of it.
@@ -111,7 +113,7 @@ def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     try:
         if isinstance(path, str | Path):
             check_kind(path)
-        with Image.open(path, formats=FORMATS) as image:
+        with _open(path) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 # A JPEG can be decoded at half the size.
@@ -136,6 +138,19 @@ def _opened(path: str | Path | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     except Exception as error:
         # Decoders may raise anything: SyntaxError, struct.error, …
         raise BadImage(str(path), str(error) or type(error).__name__) from error
+
+
+def _open(path: str | Path | BinaryIO) -> ImageFile.ImageFile:
+    try:
+        return Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not heic.is_heic(path):
+            raise
+    if not heic.is_installed():
+        reason = f"a HEIC image; install pillow-heif ({installing('heic')}), or convert it to JPEG"
+        raise BadImage(str(path), reason)
+    heic.register()
+    return Image.open(path, formats=(heic.FORMAT,))
 
 
 _TOO_LARGE = (

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prompt_jax.errors import DataError, escape
+from prompt_jax.errors import DataError, escape, installing
+from prompt_jax.inputs.images import heic
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -27,7 +28,8 @@ def images_below(folder: Path) -> list[str]:
 
     Each directory is sorted, files before subdirectories. Links are followed; each real directory
     is read once, so cyclic links end. Hidden files and files with other suffixes than `SUFFIXES`
-    (in any case) are skipped. Broken links, pipes and devices are listed, to be reported.
+    (in any case) are skipped; with pillow-heif, those of HEIC are images. Broken links, pipes and
+    devices are listed, to be reported.
 
     Raises:
         DataError: a directory cannot be read, or the name of an image is not UTF-8.
@@ -44,10 +46,10 @@ def left_out(folder: Path) -> str:
     others = [path for path, is_image in _walk(folder, "", set()) if not is_image]
     if not others:
         return ""
-    return (
-        f"{folder}: skipped, not an image suffix: {count_kinds(others)}; convert those that are "
-        "images to JPEG or PNG"
-    )
+    advice = "convert those that are images to JPEG or PNG"
+    if any(path.lower().endswith(heic.SUFFIXES) for path in others):
+        advice += f", or install pillow-heif for HEIC ({installing('heic')})"
+    return f"{folder}: skipped, not an image suffix: {count_kinds(others)}; {advice}"
 
 
 def count_kinds(paths: Iterable[str]) -> str:
@@ -114,7 +116,8 @@ def _check_utf8(folder: Path, entry: os.DirEntry[str]) -> None:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return entry.name.lower().endswith(SUFFIXES) and not _is_folder(entry)
+    suffixes = (*SUFFIXES, *heic.SUFFIXES) if heic.is_installed() else SUFFIXES
+    return entry.name.lower().endswith(suffixes) and not _is_folder(entry)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
