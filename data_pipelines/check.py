@@ -30,7 +30,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import markup
@@ -48,6 +48,11 @@ from data_pipelines.layouts.coop import CoopLayout
 from data_pipelines.layouts.layout import SPLITS, expand, find_home, read_json
 
 _SHOWN = 50  # listed copies
+_OF_OWN_DATA = {
+    "leave-out": "a,b, classes to leave out",
+    "class-names": "CSV file with class names, directory,name",
+    "columns": "names of columns in a list, path=video,caption=text",
+}
 
 
 def check(
@@ -56,6 +61,7 @@ def check(
     source: str = "coop",
     quick: bool = False,
     start: Callable[[int], Callable[[], object]] | None = None,
+    **options: str,
 ) -> Finding:
     """Checks one data set.
 
@@ -65,12 +71,13 @@ def check(
         source: "coop" or "tfds".
         quick: check only that the files exist, without decoding them.
         start: called with the number of images to decode; returns a function to call after each.
+        **options: of `datasets.load`, for own data.
 
     Returns:
         The finding; missing or damaged data raises no error.
     """
     entry = datasets.entry(name)
-    loaded, problems = _load(name, root, source)
+    loaded, problems = _load(name, root, source, options)
     if not loaded:
         folder = _folder(entry, root, source)
         if folder is not None and entry.url and not os.path.exists(folder):
@@ -116,7 +123,9 @@ def _listed(found: Sequence[Copy]) -> list[str]:
     return shown + [f"… and {len(found) - _SHOWN:,} more copies"] * (len(found) > _SHOWN)
 
 
-def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]:
+def _load(
+    name: str, root: Path, source: str, options: Mapping[str, str]
+) -> tuple[list[Dataset], list[str]]:
     """Loads a data set and its parts; returns them and the problems with the others."""
     loaded, problems, names = [], [], [name]
     if source == "coop" and ":" not in name:
@@ -124,7 +133,7 @@ def _load(name: str, root: Path, source: str) -> tuple[list[Dataset], list[str]]
             names += [f"{name}:{part}" for part in datasets.parts(name, root)]
     for each in names:
         try:
-            loaded.append(datasets.load(each, root, source))
+            loaded.append(datasets.load(each, root, source, **options))
         except DataError as error:
             problems.append(str(error).splitlines()[0])
     return loaded, problems
@@ -199,8 +208,13 @@ def _lists(entry: datasets.Entry, dataset: Dataset) -> list[Remark]:
     return found + lists.one_class(dataset.name, dataset.class_names)
 
 
-def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Finding]:
-    """Checks all `names` with a progress bar each, and returns the findings in order."""
+def run(
+    names: Sequence[str], root: Path, source: str, quick: bool, **options: str
+) -> list[Finding]:
+    """Checks all `names` with a progress bar each, and returns the findings in order.
+
+    For the arguments see `check`.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     findings = []
     # On stderr, so that the report can be redirected to a file.
@@ -211,7 +225,7 @@ def run(names: Sequence[str], root: Path, source: str, quick: bool) -> list[Find
                 task = progress.add_task(markup.escape(escape(name)), total=count)
                 return lambda: progress.advance(task)
 
-            findings.append(check(name, root, source, quick, start))
+            findings.append(check(name, root, source, quick, start, **options))
     return findings
 
 
@@ -253,7 +267,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"draw {sheet.EXAMPLES} examples of each class of the data set in --names, "
         f"{sheet.CLASSES} classes per page; the second page is FILE-2",
     )
+    for flag, what in _OF_OWN_DATA.items():
+        parser.add_argument(f"--{flag}", metavar="TEXT", default="", help=f"own data: {what}")
     options = parser.parse_args(arguments)
+    fields = [flag.replace("-", "_") for flag in _OF_OWN_DATA]
+    of_own = {field: value for field in fields if (value := getattr(options, field))}
     root = expand(options.root)
     try:
         names = _names(options.names, options.source)
@@ -265,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--sheet={options.sheet} needs exactly one data set in --names")
     if options.sheet is not None and (problem := thumbnails.writing_problem(expand(options.sheet))):
         parser.error(problem)
-    findings = run(names, root, options.source, options.quick)
+    findings = run(names, root, options.source, options.quick, **of_own)
     report(findings, root, Console())
     if options.sheet is not None:
         try:

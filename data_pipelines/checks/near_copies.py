@@ -1,7 +1,9 @@
-"""Finds images that look like one of another split although their files differ.
+"""Finds images or videos that look like one of another split although their files differ.
 
 Images are compared by the 64-bit perceptual hash of the package ImageHash (`.[check]`). Few bits
 differ between rescaled, recompressed or slightly cropped versions, about half between others.
+Videos are compared by the hashes of frames at fixed shares of their length, all of which must be
+alike; a part of a video is not found.
 """
 
 import filecmp
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from PIL import Image
 
 from data_pipelines.errors import BadImage, DataError, installing
 from data_pipelines.examples import Dataset, Example
@@ -20,14 +23,15 @@ _THREADS = 4
 _ROWS = 512  # compared at once with all others
 _FLAT = 8  # gray levels between the darkest and the brightest pixel of an image without content
 _SHOWN = 20
+_SHARES = (1 / 8, 3 / 8, 5 / 8, 7 / 8)  # of a video's length, at which its frames are compared
 
 
 def notes(dataset: Dataset) -> list[str]:
     """Returns a note on near-duplicates in different splits, and a line for each of the first ones.
 
-    Videos are not checked. If ImageHash is missing, the note says how to install it.
+    If ImageHash is missing, the note says how to install it.
     """
-    if dataset.kind != "images" or sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
+    if sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
         return []
     try:
         found = find(dataset)
@@ -40,14 +44,15 @@ def notes(dataset: Dataset) -> list[str]:
         for one, other, bits in found[:_SHOWN]
     ]
     more = [f"… and {len(found) - _SHOWN:,} more"] * (len(found) > _SHOWN)
-    what = "images that look like one of another split, and may be the same scene"
+    what = f"{dataset.kind} that look like one of another split, and may be the same scene"
     return [f"{what}: {len(found):,}", *lines, *more]
 
 
 def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
     """Returns near-duplicates: an image, the nearest one of an earlier split, and their distance.
 
-    Exact copies (see `lists.find_copies`), unreadable and uniform images are left out.
+    The distance of videos is that of the pair of frames that differ most. Exact copies (see
+    `lists.find_copies`), unreadable and uniform images are left out.
 
     Raises:
         DataError: ImageHash is not installed.
@@ -68,7 +73,7 @@ def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
 
 
 def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example], np.ndarray]:
-    """Returns the examples that can be hashed, and their hashes, uint64[n]."""
+    """Returns the examples that can be hashed, and their hashes, uint64[n, frames]."""
     try:
         import imagehash
     except ImportError as error:
@@ -79,24 +84,35 @@ def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example
 
     def hashed(example: Example) -> np.ndarray | None:
         try:
-            gray = dataset.read(example).convert("L")
+            grays = [frame.convert("L") for frame in _frames(dataset, example)]
         except BadImage:
             return None
-        low, high = gray.getextrema()
-        return imagehash.phash(gray).hash if high - low >= _FLAT else None
+        if max(int(np.ptp(np.asarray(gray))) for gray in grays) < _FLAT:
+            return None
+        return np.stack([imagehash.phash(gray).hash for gray in grays])
 
     with ThreadPoolExecutor(_THREADS) as threads:
         found = zip(examples, threads.map(hashed, examples), strict=True)
         pairs = [(example, bits) for example, bits in found if bits is not None]
+    frames = len(_SHARES) if dataset.kind == "videos" else 1
     bits = np.array([each for _, each in pairs], bool).reshape(-1, 64)
-    return [example for example, _ in pairs], np.packbits(bits, axis=1).view(np.uint64).ravel()
+    hashes = np.packbits(bits, axis=1).view(np.uint64).reshape(-1, frames)
+    return [example for example, _ in pairs], hashes
+
+
+def _frames(dataset: Dataset, example: Example) -> list[Image.Image]:
+    """Returns the image, or the compared frames of the video."""
+    found = dataset.read(example)
+    if dataset.kind == "images":
+        return [found]
+    return list(found.frames([int(share * found.count) for share in _SHARES]))
 
 
 def _nearest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the index of each hash's nearest in `others`, int[n], and the distance, uint8[n]."""
     places, bits = [], []
     for start in range(0, len(hashes), _ROWS):
-        between = np.bitwise_count(hashes[start : start + _ROWS, None] ^ others)
+        between = np.bitwise_count(hashes[start : start + _ROWS, None] ^ others).max(axis=-1)
         places.append(between.argmin(1))
         bits.append(between.min(1))
     return np.concatenate(places), np.concatenate(bits)

@@ -14,11 +14,14 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from data_pipelines.errors import DataError
-from data_pipelines.examples import Dataset
+from data_pipelines.examples import Dataset, Example
+from data_pipelines.images.readers import exclude, find_bad
 from data_pipelines.layouts.layout import SPLITS
+from prompt_jax.text.class_names import spaced
 
 RULE = "automatic split 50/20/30 by file names' hashes"
 """The beginning of `Dataset.split_source` of such a data set, recorded in results.json."""
@@ -58,20 +61,57 @@ def _digest(folder: str, path: str) -> bytes:
         ) from None
 
 
+def leave_out_bad(dataset: Dataset) -> tuple[Dataset, list[tuple[str, str]]]:
+    """Returns an automatic split of the readable files alone, and (path, reason) of the others.
+
+    Only files and headers are checked. Any other data set is returned as it is.
+    """
+    if not is_automatic(dataset):
+        return dataset, []
+    examples = [one for split in SPLITS for one in getattr(dataset, split)]
+    bad = find_bad(dataset, examples, decode=False)
+    if not bad:
+        return dataset, []
+    kept = sorted(exclude(dataset, examples, {path for path, _ in bad}), key=_place)
+    classes: dict[str, list[str]] = {}
+    for one in kept:
+        classes.setdefault(_directory(one) if dataset.has_classes else "", []).append(one.image)
+    divided = divide(classes)
+    of_split = {
+        split: {path for paths in divided[split].values() for path in paths} for split in SPLITS
+    }
+    train, val, test = (
+        tuple(one for one in kept if one.image in of_split[split]) for split in SPLITS
+    )
+    return replace(dataset, train=train, val=val, test=test), bad
+
+
+def _place(example: Example) -> tuple[int, str]:
+    return example.label, example.image
+
+
 def is_automatic(dataset: Dataset) -> bool:
     """Returns whether a data set has an automatic split."""
     return dataset.split_source.startswith(RULE)
 
 
 def as_csv(dataset: Dataset) -> str:
-    """Returns an automatic split as CSV text, readable as the data set "csv" or "clip_csv"."""
+    """Returns an automatic split as CSV text, readable as "csv", "clip_csv" or "captions_csv"."""
     assert dataset.folder is not None
     folder, text = dataset.folder.absolute(), io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for split in SPLITS:
-        for example in getattr(dataset, split):
-            # The directory name: sorting by it keeps the labels, sorting with spaces may not.
-            label = example.image.split("/")[0]
-            writer.writerow((folder / example.image, label, split))
+    examples = [(split, one) for split in SPLITS for one in getattr(dataset, split)]
+    renamed = any(one.name != spaced(_directory(one)) for _, one in examples)
+    columns = ("path", "label", "name", "split") if renamed else COLUMNS
+    columns = columns if dataset.has_classes else ("path", "caption", "split")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for split, one in examples:
+        # The directory name: sorting by it keeps the labels, sorting with spaces may not.
+        label = one.label if renamed else _directory(one)
+        row = {"path": folder / one.image, "label": label, "name": one.name, "split": split}
+        writer.writerows(row | {"caption": caption} for caption in one.captions or ("",))
     return text.getvalue()
+
+
+def _directory(example: Example) -> str:
+    return example.image.split("/")[0]

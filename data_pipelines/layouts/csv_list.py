@@ -7,6 +7,7 @@ from typing import Literal
 from data_pipelines.errors import DataError, shorten, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
+from data_pipelines.layouts import own_classes
 from data_pipelines.layouts.csv_rows import Row, by_split, find_csv, read_rows
 from data_pipelines.layouts.layout import MOST_DIGITS
 from data_pipelines.videos.readers import VideoReader
@@ -28,6 +29,8 @@ class CsvLayout:
         template: str,
         domain: str | None = None,
         ignore_rotation: bool = False,
+        leave_out: str = "",
+        columns: str = "",
     ) -> Dataset:
         """Reads the list.
 
@@ -41,12 +44,22 @@ class CsvLayout:
             name, template, ignore_rotation: see `Layout.load`.
             root: the CSV file, or a directory that contains exactly one.
             domain: keep only rows with this value in the column "domain"; None keeps all.
+            leave_out: "a,b", values of the column "label" to leave out.
+            columns: see `csv_rows.rename`.
         """
         path = find_csv(name, root, self.expected())
-        columns, rows = read_rows(path, REQUIRED, filled=(*REQUIRED, "name"))
+        found, rows = read_rows(path, REQUIRED, filled=(*REQUIRED, "name"), renamed=columns)
         if domain is not None:
-            rows = _of_domain(path, columns, rows, domain)
-        numbered = "name" in columns
+            rows = _of_domain(path, found, rows, domain)
+        numbered = "name" in found
+        if leave_out and numbered:
+            raise DataError(
+                f"{path}: leave_out={shorten(leave_out)}: labels are numbers here, and would have "
+                "gaps; remove the rows instead"
+            )
+        labels = sorted({row["label"] for _, row in rows})
+        unwanted = own_classes.check_left_out(path.name, leave_out, labels)
+        rows = [(line, row) for line, row in rows if row["label"] not in unwanted]
         numbers = {text: i for i, text in enumerate(sorted({row["label"] for _, row in rows}))}
 
         def example(where: str, row: dict[str, str]) -> Example:
@@ -61,6 +74,8 @@ class CsvLayout:
         reader = read(path.parent, upright=not ignore_rotation)
         source = path.name + (f", domain {domain}" if domain else "")
         notes = () if numbered else _unnamed(path, list(numbers))
+        if unwanted:
+            notes += (f"{path.name}: left out as asked (leave_out): {', '.join(unwanted)}",)
         return Dataset(
             name, template, train, val, test, reader, path.parent, source, notes, self.kind
         )

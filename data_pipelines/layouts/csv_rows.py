@@ -45,7 +45,7 @@ def find_csv(name: str, root: str | Path | None, expected: str) -> Path:
 
 
 def read_rows(
-    path: Path, required: Sequence[str], filled: Sequence[str]
+    path: Path, required: Sequence[str], filled: Sequence[str], renamed: str = ""
 ) -> tuple[list[str], list[Row]]:
     """Reads the columns and rows of a CSV file; blank lines are skipped.
 
@@ -53,6 +53,7 @@ def read_rows(
         path: UTF-8, comma-separated; the first line names the columns, in any order and case.
         required: columns that must be present.
         filled: columns that no row may leave empty.
+        renamed: "path=video,caption=text": names of columns in the file; see `rename`.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or has a malformed row.
@@ -60,6 +61,7 @@ def read_rows(
     reader = csv.reader(io.StringIO(read_text(path, "CSV file"), newline=""), strict=True)
     try:
         columns = [column.strip().lower() for column in next(reader, [])]
+        columns = rename(path, columns, renamed)
         _check_columns(path, columns, required)
         return columns, [
             (reader.line_num, _row(path, reader.line_num, columns, fields, filled))
@@ -68,6 +70,34 @@ def read_rows(
         ]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
+
+
+def rename(path: Path, columns: list[str], renamed: str) -> list[str]:
+    """Returns the columns of a file by the names that this package reads.
+
+    Args:
+        path: the file, for messages.
+        columns: of its first line, in lower case.
+        renamed: "path=video,caption=text": the column "video" is read as "path". A column of the
+            file that already has that name is then ignored.
+
+    Raises:
+        DataError: a pair is malformed, or the file lacks the column.
+    """
+    for pair in filter(None, map(str.strip, renamed.split(","))):
+        ours, equals, theirs = (part.strip().lower() for part in pair.partition("="))
+        if not (ours and equals and theirs):
+            raise DataError(
+                f"columns={shorten(renamed)}: {shorten(pair)} is not NAME=COLUMN, as in "
+                "columns=path=video,caption=text"
+            )
+        if theirs not in columns:
+            raise unknown(f"column of {path}:", theirs, columns)
+        columns = [
+            ours if column == theirs else f"{column} (not read)" if column == ours else column
+            for column in columns
+        ]
+    return columns
 
 
 def by_split(path: Path, rows: Sequence[Row]) -> dict[str, list[tuple[str, dict[str, str]]]]:

@@ -10,11 +10,10 @@ from typing import Literal
 from data_pipelines.errors import DataError, unknown
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images.readers import FolderReader
-from data_pipelines.layouts import automatic, video_files
+from data_pipelines.layouts import automatic, own_classes, video_files
 from data_pipelines.layouts.layout import SPLITS, root_directory
 from data_pipelines.videos.readers import VideoReader
 from prompt_jax.inputs.images import files
-from prompt_jax.text.class_names import spaced
 
 _SHOWN = 3
 
@@ -35,6 +34,8 @@ class FolderLayout:
         template: str,
         domain: str | None = None,
         ignore_rotation: bool = False,
+        leave_out: str = "",
+        class_names: str = "",
     ) -> Dataset:
         """Lists the images or videos.
 
@@ -42,33 +43,41 @@ class FolderLayout:
         become spaces. Directories inside a class directory belong to the class. `images.files`
         and `video_files.find_videos` define which files are images and videos. Any split may be
         missing. Without train and test, the directories are classes if one of them directly
-        contains images, and otherwise domains with one directory per class.
+        contains images, and otherwise domains with one directory per class. A class directory
+        without files is left out, with a note.
 
         Args:
             name, template, ignore_rotation: see `Layout.load`.
             root: the directory of the splits, the classes or the domains.
             domain: a directory of `root` to use instead of it.
+            leave_out: "a,b", class directories to leave out.
+            class_names: a CSV file "directory,name"; see `own_classes.read_names`.
 
         Raises:
-            DataError: also for images outside of class directories, a class without images, or a
-                name that is not UTF-8.
+            DataError: also for images outside of class directories, a class directory that holds
+                only other files, or a name that is not UTF-8.
         """
         home = self._find(name, root, domain)
         splits = [split for split in SPLITS if (home / split).is_dir()]
         below = {split: self._list(name, home, split) for split in splits or [""]}
-        listed = below if splits else automatic.divide(below[""])
-        names = sorted({folder for classes in listed.values() for folder in classes})
+        folders = sorted({folder for classes in below.values() for folder in classes})
+        unwanted = own_classes.check_left_out(name, leave_out, folders)
+        folders = [folder for folder in folders if folder not in unwanted]
+        names = [each for each in folders if any(classes.get(each) for classes in below.values())]
         if not names:
-            raise DataError(f"{name}: no classes in {home}/train or test\n{self.expected()}")
-        for folder in names:
-            if not any(classes.get(folder) for classes in listed.values()):
-                raise DataError(
-                    f"{name}: the class directory {folder!r} in {home} contains no {self.kind} "
-                    f"(files ending in {' '.join(self._files.SUFFIXES)}); fill or remove it"
-                )
+            but = f" but empty ones, {_first(folders)}" if folders else ""
+            raise DataError(f"{name}: no classes in {home}{but}\n{self.expected()}")
+        empty = [folder for folder in folders if folder not in names]
+        self._refuse_filled(name, home, splits, empty)
+        below = {
+            split: {each: found for each, found in classes.items() if each in names}
+            for split, classes in below.items()
+        }
+        listed = below if splits else automatic.divide(below[""])
+        called, named_notes = own_classes.read_names(name, class_names, names)
         train, val, test = (
             tuple(
-                Example(image, label, spaced(folder))
+                Example(image, label, called[folder])
                 for label, folder in enumerate(names)
                 for image in listed.get(split, {}).get(folder, ())
             )
@@ -82,7 +91,8 @@ class FolderLayout:
         split_notes = (
             _unread(home, splits) if splits else [_divided(home, (train, val, test), self.kind)]
         )
-        notes = (*_nested(below, self.kind), *split_notes, *left)
+        notes = (*_nested(below, self.kind), *split_notes, *left, *named_notes)
+        notes += self._unused(home, empty, unwanted)
         return Dataset(
             name, template, train, val, test, reader, home, source, notes, kind=self.kind
         )
@@ -99,6 +109,27 @@ class FolderLayout:
             "or one level deeper, for several domains: <root>/<domain>/train/…\n"
             "or without splits, which are then drawn: <root>/<class>/… or <root>/<domain>/<class>/…"
         )
+
+    def _refuse_filled(
+        self, name: str, home: Path, splits: list[str], empty: Iterable[str]
+    ) -> None:
+        """Raises a DataError if a class directory holds files, but no images or videos."""
+        for folder in empty:
+            if any(_holds_files(home / split / folder) for split in splits or [""]):
+                raise DataError(
+                    f"{name}: the class directory {folder!r} in {home} contains no {self.kind} "
+                    f"(files ending in {' '.join(self._files.SUFFIXES)}), but other files; "
+                    f"convert or move them, or leave the class out: leave_out={folder}"
+                )
+
+    def _unused(self, home: Path, empty: list[str], unwanted: list[str]) -> tuple[str, ...]:
+        """Returns notes on directories that are no classes."""
+        notes = []
+        if empty:
+            notes.append(f"{home}: empty class directories, which are left out: {_first(empty)}")
+        if unwanted:
+            notes.append(f"{home}: left out as asked (leave_out): {_first(unwanted)}")
+        return tuple(notes)
 
     @property
     def _files(self) -> ModuleType:
@@ -160,6 +191,14 @@ class FolderLayout:
         if "val" in below:  # then the others are misspelled splits
             return False
         return any("/" not in path for each in below for path in self._below(folder / each))
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(
+        not name.startswith(".")
+        for _, _, names in os.walk(folder, followlinks=False)
+        for name in names
+    )
 
 
 def _has_splits(folder: Path) -> bool:

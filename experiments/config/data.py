@@ -57,6 +57,23 @@ class Data:
     domain: str = field(
         "", "emoji_scenes: plain, sketch, …; folder and csv: a subset of the images", role="run"
     )
+    leave_out: str = field(
+        "",
+        "own data with classes: directories or labels to leave out, e.g. to sort,misc",
+        since="2026-12-01",
+    )
+    class_names: str = field(
+        "",
+        "folder and clip_folder only: CSV file with class names, directory,name",
+        role="free",  # identified by the names, not by the path
+        since="2026-12-01",
+    )
+    columns: str = field(
+        "",
+        "csv, clip_csv, captions_csv: names of columns there, path=video,caption=text",
+        role="free",  # identified by the content
+        since="2026-12-01",
+    )
     template: str = field("", 'folder and csv only: class template; "" is "a photo of a {}."')
     stats: Stats = field("", "statistics for normalization; half is mean and std 0.5", role="free")
     mean: tuple[float, ...] = field(
@@ -150,6 +167,11 @@ class Data:
         return f"{self.name}:{self.domain}" if self.domain else self.name
 
     @property
+    def kind(self) -> Literal["images", "videos"]:
+        """Returns what the data set holds."""
+        return datasets.entry(self.name).kind
+
+    @property
     def on_videos(self) -> bool:
         """Returns whether the data set holds videos."""
-        return datasets.entry(self.name).kind == "videos"
+        return self.kind == "videos"

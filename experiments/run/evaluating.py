@@ -21,6 +21,7 @@ from experiments.record.runs import EVALUATION, STAND_IN
 from experiments.run import experiment, testing
 from experiments.run.evaluation_plans import Model, build_config, build_plan
 from experiments.setup import building, loading, overview, plans, preprocessing
+from experiments.setup.batches import check_views
 from experiments.setup.building import make_tests
 from experiments.setup.plans import Plan
 from experiments.setup.preparation import Testable
@@ -128,12 +129,13 @@ def evaluate(
         plan = overview.add_notes(
             plan, (*backbone.assumed, *_orientation_notes(plan.tests[key], inputs.upright))
         )
-        plans.check_views(plan, config.data.views)
+        check_views(plan.tests.values(), config.data.views)
         known = Classes(model.saved.class_names, model.saved.class_ids)
         tests, compared = make_tests(
             config, method, settings, backbone, placement, plan.tests, known, texts
         )
-        run = Testable(config, place, method, backbone, plan, placement, tests, compared)
+        made = config, place, method, backbone, plan, placement, tests, compared
+        run = Testable(*made, temperature=model.saved.temperature)
         workdir.make_workdir(place)
         workdir.lock(place)
         with workdir.release_on_error(place):

@@ -1,7 +1,7 @@
 """Makes the batches of a run: for training, cached features and testing."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -182,3 +182,14 @@ def check_frames(config: Config, method: Method) -> None:
     settings = method.Settings(**config.settings)
     for field in ("frames", "test_frames"):
         check_frame_groups(method, settings, getattr(data, field), f"config.data.{field}")
+
+
+def check_views(tests: Iterable[Dataset], views: int) -> None:
+    """Checks before training that test videos have at least as many frames as views.
+
+    Raises:
+        DataError: names the first shorter video.
+    """
+    if views:
+        for dataset in tests:
+            video_views.check_views(dataset, dataset.test, views)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from data_pipelines import datasets, sampling, video_views
+from data_pipelines import datasets, sampling
 from data_pipelines.errors import BadImage, DataError, escape
 from data_pipelines.examples import Dataset, Example
 from data_pipelines.images import readers
@@ -29,6 +29,9 @@ DATA_OPTIONS = (
     "train_per_class",
     "test_per_class",
     "template",
+    "leave_out",
+    "class_names",
+    "columns",
     "split_file",
     "ignore_rotation",
 )
@@ -119,7 +122,16 @@ def build(
         DataError: data is missing or malformed.
         PromptError: the protocol has no test set.
     """
-    load = functools.cache(lambda key: load_dataset(config.data, key, image_size))
+    bad: dict[str, str] = {}
+
+    @functools.cache
+    def load(key: str) -> Dataset:
+        dataset = load_dataset(config.data, key, image_size)
+        if config.data.on_bad_image == "skip":  # before it is split, and shots are drawn
+            dataset, found = automatic.leave_out_bad(dataset)
+            bad.update(found)
+        return dataset
+
     by_captions = config.protocol_spec.by_captions
     train, tests = protocols.PARTS[config.protocol](config, load)
     if not by_captions:
@@ -135,6 +147,7 @@ def build(
         _undrawn(load, train),
         _drawn_from(config, load, train, by_captions),
         config.seed,
+        tuple(bad.items()),
         by_captions=by_captions,
         auto_split=_auto_split(load, (train, *tests.values())),
         given_title=titles.title_of(config.data, train.name),
@@ -210,17 +223,6 @@ def _drawn_from(
     return whole if by_captions else without_captions(whole)
 
 
-def check_views(plan: Plan, views: int) -> None:
-    """Checks before training that test videos have at least as many frames as views.
-
-    Raises:
-        DataError: names the first shorter video.
-    """
-    if views:
-        for dataset in plan.tests.values():
-            video_views.check_views(dataset, dataset.test, views)
-
-
 def check_images(plan: Plan, skip_bad: bool = False) -> Plan:
     """Checks all images of the run before training.
 
@@ -286,7 +288,7 @@ def _without_bad(plan: Plan) -> Plan:
         known = {*examples, *train.train, *train.val}
         examples = tuple(one for one in (*shots.train, *shots.val) if one not in known)
     shots, tests = _redrawn(plan, bad), {}
-    listed = list(bad.items())
+    listed = [*plan.bad, *bad.items()]
     for key, dataset in plan.tests.items():
         test, bad_test = readers.drop_bad(dataset, dataset.test)
         tests[key] = dataclasses.replace(dataset, test=test)

@@ -11,6 +11,7 @@ from data_pipelines.layouts import automatic
 from experiments.config.config import Config
 from experiments.record import agreement, workdir
 from experiments.setup import building, overview, plans, starting
+from experiments.setup.batches import check_views
 from experiments.setup.loading import Loaded
 from experiments.setup.plans import Plan
 from experiments.setup.shots import FeatureMaker, Shots, make_shots, tokenize
@@ -34,6 +35,7 @@ class Testable:
         folder: run directory; results are written here.
         tests: for each test set, by key, one task per method of `compared`.
         compared: the method and zero-shot CLIP; only one if they are the same.
+        temperature: number that the method's logits are divided by, see `evaluation.confidence`.
     """
 
     config: Config
@@ -44,6 +46,7 @@ class Testable:
     placement: Placement
     tests: dict[str, list[methods.Task]]
     compared: list[methods.Method]
+    temperature: float = dataclasses.field(default=1.0, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +96,7 @@ def prepare(run: Loaded) -> Prepared:
         plan = overview.show(plan, shots, needs_shots)
         plan = overview.add_notes(plan, (*run.backbone.assumed, *run.notes))
         prepared = dataclasses.replace(prepared, plan=plan)
-        plans.check_views(plan, run.config.data.views)
+        check_views(plan.tests.values(), run.config.data.views)
         if plan.by_captions:
             for dataset in plan.tests.values():
                 tokenize(run.config.method, prepared.task, dataset, "test", dataset.test)

@@ -10,6 +10,7 @@ from data_pipelines import check, datasets
 from data_pipelines.checks import findings, lists
 from data_pipelines.errors import DataError
 from data_pipelines.images.readers import missing_files
+from data_pipelines.layouts import automatic
 
 
 def write(folder, **files):
@@ -267,6 +268,25 @@ def test_own_csv_joins_the_rows_of_a_video(tmp_path):
     assert finding.problems == ("missing: c/3.webm",)
     note = "test: captions shared by several videos: 1, e.g. 'a dog' (b and c/3.webm)"
     assert finding.notes == (note,)
+
+
+def test_an_own_csv_without_splits_is_divided_by_video(tmp_path):
+    text = "".join(f"v/{n}.mp4,video {n} {part},x\n" for n in range(10) for part in "ab")
+    write(tmp_path, list__csv="video,text,path\n" + text)
+    columns = "path=video,caption=text"
+    dataset = datasets.load("captions_csv", tmp_path / "list.csv", columns=columns)
+    assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [5, 2, 3]
+    for one in (*dataset.train, *dataset.val, *dataset.test):
+        number = one.image[2:-4]
+        assert one.captions == (f"video {number} a", f"video {number} b")
+    assert automatic.is_automatic(dataset)
+    assert 'no column "split", so its videos are split by a hash' in dataset.notes[0]
+    assert "5 train, 2 val, 3 test" in dataset.notes[0]
+    (tmp_path / "split.csv").write_text(automatic.as_csv(dataset))
+    again = datasets.load("captions_csv", tmp_path / "split.csv")
+    assert captions_by_video(again.test) == {
+        str(tmp_path / one.image): one.captions for one in dataset.test
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image
 from data_pipelines import datasets
 from data_pipelines.errors import DataError
 from data_pipelines.images import readers
+from data_pipelines.layouts import automatic
 
 
 def write_images(folder, *names):
@@ -91,12 +92,65 @@ def test_invalid_directories_are_rejected(root, tmp_path_factory):
     (empty / "train").mkdir()
     with pytest.raises(DataError, match="no classes in"):
         datasets.load("folder", empty)
+    (empty / "train/plum").mkdir()
+    with pytest.raises(DataError, match="no classes in .* but empty ones, plum\nExpected"):
+        datasets.load("folder", empty)
     (root / "train/plum").mkdir()
-    with pytest.raises(DataError, match="class directory 'plum' .* contains no images.*jpeg"):
+    (root / "train/plum/1.heics").touch()
+    with pytest.raises(DataError, match="directory 'plum' .* contains no images.*leave_out=plum"):
         datasets.load("folder", root)
     write_images(root, "train/plum/1.jpg", "train/loose.jpg")
     with pytest.raises(DataError, match="1 images are directly in .*train, e.g. loose.jpg; move"):
         datasets.load("folder", root)
+
+
+def test_empty_class_directories_are_left_out_with_a_note(root):
+    before = datasets.load("folder", root)
+    (root / "train/lemon").mkdir()
+    (root / "test/plum").mkdir()
+    dataset = datasets.load("folder", root)
+    assert (dataset.class_names, dataset.test) == (before.class_names, before.test)
+    assert dataset.notes[-1].endswith("empty class directories, which are left out: lemon, plum")
+
+
+@pytest.mark.parametrize("asked", ["red_apple", "red apple", " red apple , "])
+def test_classes_are_left_out_as_asked(root, asked):
+    dataset = datasets.load("folder", root, leave_out=asked)
+    assert dataset.class_names == ("pear", "quince")
+    assert {one.label for one in dataset.test} == {0, 1}
+    assert any(note.endswith("left out as asked (leave_out): red_apple") for note in dataset.notes)
+    with pytest.raises(DataError, match="class of folder in leave_out: 'peer'. Did you mean 'pear"):
+        datasets.load("folder", root, leave_out="peer")
+    with pytest.raises(DataError, match="leaves no class"):
+        datasets.load("folder", root, leave_out="pear,quince,red_apple")
+
+
+def test_class_names_of_directories_come_from_a_file(root, tmp_path_factory):
+    names = tmp_path_factory.mktemp("names") / "names.csv"
+    names.write_text('name,directory\n"an apple, red",red_apple\nAbate,pear\n')
+    dataset = datasets.load("folder", root, class_names=str(names))
+    assert dataset.class_names == ("Abate", "quince", "an apple, red")
+    assert "folder: names.csv does not list quince" in "".join(dataset.notes)
+    for text, message in (
+        ("directory,name\npeer,x\n", "directory in .*, line 2: 'peer'. Did you mean 'pear'"),
+        ("directory,name\npear,x\npear,y\n", "line 3: 'pear' is listed twice"),
+        ("directory\npear\n", "lacks the columns name"),
+    ):
+        names.write_text(text)
+        with pytest.raises(DataError, match=message):
+            datasets.load("folder", root, class_names=str(names))
+    with pytest.raises(DataError, match="cannot read"):
+        datasets.load("folder", root, class_names=str(root / "none.csv"))
+
+
+def test_an_automatic_split_with_other_names_can_be_read_again(tmp_path):
+    write_images(tmp_path, *(f"{name}/{n}.png" for name in ("b_b", "a") for n in range(4)))
+    (tmp_path / "names.csv").write_text("directory,name\na,zebra\nb_b,ant\n")
+    dataset = datasets.load("folder", tmp_path, class_names=str(tmp_path / "names.csv"))
+    (tmp_path / "split.csv").write_text(automatic.as_csv(dataset))
+    again = datasets.load("csv", tmp_path / "split.csv")
+    assert again.class_names == dataset.class_names == ("zebra", "ant")
+    assert [one.label for one in again.test] == [one.label for one in dataset.test]
 
 
 def test_names_that_are_equal_after_cleaning_are_rejected(root):
@@ -166,6 +220,20 @@ def test_a_domain_in_a_csv_file(table):
     table.write_text("path,label,split\na.jpg,x,test\n")
     with pytest.raises(DataError, match="domain 'shop' needs a column"):
         datasets.load("csv:shop", table)
+
+
+def test_columns_and_classes_of_a_csv_file_are_chosen(table):
+    table.write_text("file,class,split,path\na.jpg,x,test,-\nb.jpg,y,train,-\nc.jpg,z,test,-\n")
+    dataset = datasets.load("csv", table, columns="path=file, label=Class", leave_out="y")
+    assert dataset.class_names == ("x", "z") and listed(dataset.test) == ["a.jpg", "c.jpg"]
+    assert dataset.notes == ("mine.csv: left out as asked (leave_out): y",)
+    with pytest.raises(DataError, match="unknown column of .*: 'clas'. Did you mean 'class'"):
+        datasets.load("csv", table, columns="path=file,label=clas")
+    with pytest.raises(DataError, match="'file' is not NAME=COLUMN"):
+        datasets.load("csv", table, columns="file")
+    table.write_text("path,label,name,split\na.jpg,0,x,test\n")
+    with pytest.raises(DataError, match="leave_out='x': labels are numbers"):
+        datasets.load("csv", table, leave_out="x")
 
 
 def test_numbered_labels_need_a_column_of_names(table):

@@ -11,7 +11,7 @@ from data_pipelines import check, datasets
 from data_pipelines.errors import DataError
 from data_pipelines.images import readers
 from data_pipelines.images.readers import FolderReader
-from data_pipelines.layouts import video_files
+from data_pipelines.layouts import automatic, video_files
 from experiments.config.config import read
 from experiments.configs import default
 from experiments.setup import overview, plans
@@ -97,6 +97,32 @@ def test_a_broken_shot_is_replaced_by_another_of_its_class(config, tmp_path, pro
     plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
     assert [example.image for example in plan.train.train] == others
     assert overview.shots_per_class(plan) == [1, 2] and not plan.replacements
+
+
+def test_broken_files_are_left_out_before_an_automatic_split(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.jpg")
+    config = default.get_config("coop")
+    config.protocol, config.data.on_bad_image = "few_shot", "skip"
+    config.data.update({"name": "folder", "root": str(tmp_path), "shots": 4})
+    whole = plans.build(read(config), 32, False)
+    assert not whole.bad and len(whole.drawn_from.train) == 10
+    broken = [one.image for one in whole.drawn_from.train if one.name == "cat"][:2]
+    for image in broken:
+        cut(tmp_path / image)
+    plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
+    # Eight are readable: ⌈8/2⌉ for training, which are as many as shots; without them, three.
+    assert overview.shots_per_class(plan) == [4, 4] and not plan.replacements
+    assert {path for path, _ in plan.bad} == {str(tmp_path / image) for image in broken}
+    used = {one.image for one in (*plan.train.train, *plan.tests["test"].test)}
+    assert used.isdisjoint(broken)
+    assert len([one for one in plan.drawn_from.train if one.name == "dog"]) == 5
+    listed = automatic.as_csv(plan.auto_split[0])
+    assert not any(str(tmp_path / image) in listed for image in broken)
 
 
 def test_checking_many_images_shows_a_progress_bar(config, monkeypatch, capsys):

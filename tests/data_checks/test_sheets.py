@@ -52,10 +52,25 @@ def test_a_scaled_or_compressed_image_in_another_split_is_noted(scenes, capsys):
     assert "may be the same scene: 1\n" in out
 
 
+def test_a_video_in_another_split_is_noted_if_all_its_frames_look_alike(tmp_path, capsys):
+    for number, (split, name) in enumerate((s, n) for s in ("train", "test") for n in "ab"):
+        for frame in range(8):
+            save_scene(tmp_path / split / name / "clip" / f"{frame}.png", 10 * number + frame)
+    arguments = "--root", tmp_path, "--names", "clip_folder"
+    assert "look like" not in command(capsys, *arguments)[1]
+    for frame in range(16):  # the first training video at half its speed and size
+        save_scene(tmp_path / "test/a/slow" / f"{frame}.png", frame // 2, side=48)
+        # The same, but with another end.
+        save_scene(tmp_path / "test/a/other" / f"{frame}.png", frame // 2 + 50 * (frame > 11))
+    out = command(capsys, *arguments)[1]
+    assert "note: videos that look like one of another split, and may be the same scene: 1" in out
+    assert "note: test/a/slow looks like train/a/clip (" in out
+
+
 def test_the_nearest_hash_equals_a_brute_force_search():
     rng = np.random.default_rng(0)
     hashes, others = (rng.integers(0, 2**64, n, np.uint64) for n in (600, 70))
-    places, bits = near_copies._nearest(hashes, others)
+    places, bits = near_copies._nearest(hashes[:, None], others[:, None])
     for one in (0, 511, 512, 599):
         distances = [(int(hashes[one]) ^ int(other)).bit_count() for other in others]
         assert bits[one] == min(distances) == distances[places[one]]
@@ -120,3 +135,13 @@ def test_videos_show_their_middle_frames(tmp_path):
 def test_invalid_sheets_are_rejected_before_anything_is_read(tmp_path, capsys, arguments, message):
     code, out, err = command(capsys, "--root", tmp_path, *arguments)
     assert code == 2 and message in err and not out
+
+
+def test_own_data_is_checked_as_it_will_be_read(tmp_path, capsys):
+    save_folders(tmp_path, train={"a": 2, "b": 2, "to sort": 1}, test={"a": 1, "b": 1})
+    arguments = "--root", tmp_path, "--names", "folder", "--quick"
+    assert "to sort" in command(capsys, *arguments)[1]
+    code, out, _ = command(capsys, *arguments, "--leave-out", "to sort")
+    assert code == 0 and "left out as asked (leave_out): to sort" in out
+    out = command(capsys, *arguments, "--columns", "path=x")[1]
+    assert "unknown option of the data set folder: 'columns'" in out

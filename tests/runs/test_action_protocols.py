@@ -12,7 +12,7 @@ from experiments.config.config import read
 from experiments.configs.video import actions_comparison, protocol
 from experiments.record import identity
 from experiments.run import experiment, sweep
-from experiments.setup import building, plans
+from experiments.setup import batches, building, plans
 from prompt_jax import methods
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.preparation import Inputs
@@ -87,7 +87,7 @@ def test_supervised_training_uses_all_videos():
     plan = plan_of(config)
     assert (len(plan.train.train), len(plan.tests["test"].test)) == (99, 33)
     [folder] = sweep.expand(config)
-    assert folder == "emoji_clips/vilt_clip/seed1"
+    assert folder == "emoji_clips/vilt_clip/supervised-seed1"
 
 
 def test_lists_without_training_videos_are_reported(root):
@@ -128,9 +128,9 @@ def test_more_views_than_frames_are_rejected_before_training():
     config = protocol.get_config("few_shot", "vilt_clip")
     config.data.update(crop="clip", views=61, test_per_class=1, shots=1)
     with pytest.raises(DataError, match="has 60 frames, fewer than views=61") as error:
-        plans.check_views(plan_of(config), config.data.views)
+        batches.check_views(plan_of(config).tests.values(), config.data.views)
     assert "\n" not in str(error.value)
-    plans.check_views(plan_of(config), 60)
+    batches.check_views(plan_of(config).tests.values(), 60)
 
 
 @pytest.mark.parametrize(
