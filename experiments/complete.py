@@ -55,6 +55,8 @@ def complete(folder: pathlib.Path, backbone: building.Backbone | None = None) ->
     finished = (folder / "results.json").stat().st_mtime
     prompts = reopening.trained(run)
     _check_accuracy(run, prompts, results["accuracy"])
+    temperature = results.get("calibration", {}).get("temperature", 1.0)
+    run = dataclasses.replace(run, temperature=temperature)
     models.write(run, prompts, results, models.in_words(finished))
     return f"{folder}: wrote {saved.MODEL} and {saved.PROMPTS}{damage}"
 

@@ -3,12 +3,11 @@
 import signal
 
 from prompt_jax.cli.commands import USAGE_ERROR, explain, make_parser, run
+from prompt_jax.cli.interrupts import RESUMES
 
 __all__ = ["INTERRUPTED", "RESUMES", "USAGE_ERROR", "explain", "make_parser", "prepare_jax", "run"]
 
 INTERRUPTED = 128 + signal.SIGINT
-RESUMES = "stopped; run again to resume"
-"""The message of a stopped command that resumes."""
 
 
 def prepare_jax() -> None:

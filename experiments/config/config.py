@@ -37,10 +37,22 @@ class Config:
     method: str = field(
         "pro_mpt", 'name of a method, or "module:ATTRIBUTE" for one of another package', role="run"
     )
+    methods: str = field(
+        "",
+        '"a,b": several methods, one run each with its own recipe; instead of the config\'s method',
+        role="free",
+        since="2026-12-01",
+    )
     backbone: str = field(
         "embedded",
         '"embedded", a directory, a file, a hub id, or a name like "ViT-B/16"',
         role="run",
+    )
+    backbone_title: str = field(
+        "",
+        "the backbone's name in tables, plots and pages; '': its own, of a path the last part",
+        role="free",
+        since="2026-12-01",
     )
     activation: str = field(
         "",
@@ -122,6 +134,12 @@ class Config:
         role="run",  # identified by the hash of its weights, not by the path
         since="2026-12-01",
     )
+    calibrate: bool = field(
+        False,
+        "divide the logits by a temperature chosen on validation images or held-out shots, so that "
+        "probabilities are honest; see docs/confidence.md",
+        since="2026-12-01",
+    )
     seed: int = field(
         1,
         "seed of shots, initial prompts, order of batches and augmentation",
@@ -130,6 +148,13 @@ class Config:
         role="run",
     )
     seeds: tuple[int, ...] = field((), "several seeds, one run each: 1,2,3", form=WHOLE, role="run")
+    seeds_of_own_data: tuple[int, ...] = field(
+        (),
+        "seeds instead of `seeds`, if that is empty, for data without published draws",
+        form=WHOLE,
+        role="free",
+        since="2026-12-01",
+    )
     learning_rates: tuple[float, ...] = field(
         (), "several learning rates, one run each", above=0, form=_NUMBERS, role="run"
     )

@@ -19,6 +19,7 @@ from experiments.figures.result_table import (
     AVERAGE,
     ECE,
     FURTHER,
+    MACRO,
     MERGED,
     TOP5,
     Key,
@@ -122,7 +123,8 @@ def _measure(row: RowKey, run: Run) -> Iterator[dict[str, Any]]:
         line = functools.partial(_line, run.seed, row, dataset, column)
         steps = [*(run.per_iteration.get(name) or [accuracy])[:-1], accuracy]
         yield line(accuracy, steps=steps, images=run.data.get(f"images of {name}", 0))
-        for measure, values in ((TOP5, run.top5), (ECE, run.calibration)):
+        further = ((TOP5, run.top5), (MACRO, run.macro), (ECE, run.calibration))
+        for measure, values in further:
             if name in values:
                 yield line(values[name], measure)
         of_videos = name if run.protocol in SOURCE_PROTOCOLS else run.dataset

@@ -19,7 +19,8 @@ Key = tuple[str, str]  # data set; "base", "new", "h", "accuracy" or a number of
 TOP5 = "top-5"  # the label is among the five most probable classes
 MERGED = "reversals merged"  # the reversal of an action counts as the action
 ECE = "ECE"  # expected calibration error
-FURTHER = (TOP5, MERGED, ECE)  # stand after a comma: "16, top-5"
+MACRO = "mean over classes"  # every class counts equally, however many test images it has
+FURTHER = (TOP5, MACRO, MERGED, ECE)  # stand after a comma: "16, top-5"
 
 
 class Cell(NamedTuple):

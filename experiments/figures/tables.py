@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.record.runs import WAYS
+from experiments.record.runs import WAYS, backbone_title, unbalanced
 from prompt_jax import methods
 from prompt_jax.errors import escape
 from prompt_jax.evaluation.reliability import Interval
@@ -51,7 +51,7 @@ def _print_accuracies(results: Mapping[str, Any]) -> None:
     shots = f"{shots_of(results)}, " * trains(results["method"], results.get("kind", ""))
     title = (
         f"{results['method']} on {results['dataset']}, {shots}"
-        f"seed {results['seed']}, backbone {results['backbone']} (accuracy in %)"
+        f"seed {results['seed']}, backbone {backbone_title(results)} (accuracy in %)"
     )
     keys = list(results["accuracy"])
     with_h = "h" in results
@@ -90,13 +90,16 @@ def _print_reliability(results: Mapping[str, Any]) -> None:
         for key, error in results["calibration_error"].items()
     ]
     print(f"calibration error (ECE), in %: {', '.join(parts)}")
+    if macro := unbalanced(results, "macro_accuracy"):
+        means = ", ".join(f"{key} {value:.1f}" for key, value in macro.items())
+        print(f"mean over classes, which have different numbers of test images, in %: {means}")
 
 
 def _print_ranks(results: Mapping[str, Any]) -> None:
     """Prints ranks in both directions, of the method and of zero-shot CLIP, per test set."""
     title = (
         f"{results['method']} on {results['dataset']}, seed {results['seed']}, backbone "
-        f"{results['backbone']} (R@K in %, mean and median rank)"
+        f"{backbone_title(results)} (R@K in %, mean and median rank)"
     )
     metrics, lines = compare_ranks(results, results["method"])
     rows = []

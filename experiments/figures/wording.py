@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.figures import tables
 from experiments.figures.papers import published
-from experiments.figures.result_table import ECE, MERGED, ResultTable
+from experiments.figures.result_table import ECE, MACRO, MERGED, ResultTable
 from experiments.record.runs import SOURCE_PROTOCOLS, STAND_IN
 from prompt_jax import methods
 
@@ -76,6 +76,11 @@ def remarks_on(table: ResultTable) -> list[str]:
         lines.append(
             "Reversals merged: predicting the reversal of an action, which differs from it in the "
             "order of frames only, counts as right too."
+        )
+    if MACRO in table.further:
+        lines.append(
+            "Mean over classes: the mean of the accuracies of all classes, which have different "
+            "numbers of test images."
         )
     if "h" in table.columns:
         lines.append("H is the harmonic mean of the base and new accuracies after averaging.")

@@ -86,6 +86,7 @@ def with_zero_shot(runs: Sequence[Run]) -> list[Run]:
                     per_iteration={},
                     top5=run.zero_shot_top5,
                     calibration=run.zero_shot_calibration,
+                    macro=run.zero_shot_macro,
                     confusions={},
                     chosen={},
                     training={},

@@ -11,6 +11,7 @@ from experiments.record.files.confusions import Confusion
 from experiments.record.identity import figure_fields
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.reliability import Interval
+from prompt_jax.storage.local_paths import shorten_path
 
 # Protocols of videos: train on all of a data set, test on it or on the splits of others.
 SUPERVISED, TRANSFER = "supervised", "zero_shot_transfer"
@@ -73,6 +74,9 @@ class Run:
         zero_shot_top5: the same of zero-shot CLIP.
         calibration: expected calibration error, percent.
         zero_shot_calibration: the same of zero-shot CLIP.
+        macro: mean over the accuracies of the classes, percent, where these have different numbers
+            of test images.
+        zero_shot_macro: the same of zero-shot CLIP.
         confusions: the confusion matrices.
         config: flat names to values, without fields that do not change results.
         data: facts that distinguish versions of a data set: its split, classes, test images.
@@ -112,6 +116,8 @@ class Run:
     zero_shot_top5: Mapping[str, float]
     calibration: Mapping[str, float]
     zero_shot_calibration: Mapping[str, float]
+    macro: Mapping[str, float]
+    zero_shot_macro: Mapping[str, float]
     confusions: Mapping[str, Confusion]
     config: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -167,6 +173,12 @@ def read_all(paths: Iterable[pathlib.Path]) -> tuple[list[Run], list[str]]:
     return runs, problems
 
 
+def backbone_title(results: Mapping[str, Any]) -> str:
+    """Returns the backbone's name in tables: the given title, or of a path its last part."""
+    given = results["config"].get("backbone_title")
+    return given if isinstance(given, str) and given else shorten_path(results["backbone"])
+
+
 def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     """Makes a run of the content of its results.json, which `results_file` has checked.
 
@@ -181,7 +193,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
     if not wanted <= set(accuracy):
         raise ValueError(f"accuracy has {sorted(accuracy)}, expected {sorted(wanted)}")
     zero_shot = {key: value for key, value in content["zero_shot"].items() if key in accuracy}
-    text = {key: content[key] for key in ("method", "backbone", "backbone_hash", "dataset")} | {
+    text = {key: content[key] for key in ("method", "backbone_hash", "dataset")} | {
         key: content.get(key) or "" for key in ("ablation", "variant", "kind")
     }
     recorded = {"features": content["features"]} if content.get("features") else {}
@@ -189,6 +201,7 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         recorded["init_from"] = content["init_from"]["prompts"][:SHOWN_DIGEST]
     return Run(
         path=path,
+        backbone=backbone_title(content),
         changed=path.stat().st_mtime,
         protocol=protocol,
         trained_by=_trained_by(content),
@@ -203,6 +216,8 @@ def parse(path: pathlib.Path, content: Mapping[str, Any]) -> Run:
         zero_shot_top5=content.get("zero_shot_top5") or {},
         calibration=content.get("calibration_error") or {},
         zero_shot_calibration=content.get("zero_shot_calibration_error") or {},
+        macro=unbalanced(content, "macro_accuracy"),
+        zero_shot_macro=unbalanced(content, "zero_shot_macro_accuracy"),
         confusions={},
         config=_config(content) | recorded,
         data=_data(content),
@@ -304,3 +319,13 @@ def _tested(content: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Tested
 def _sum(values: Iterable[int | None]) -> int | None:
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
+
+
+def unbalanced(content: Mapping[str, Any], field: str) -> dict[str, float]:
+    """Returns a figure of the test sets whose classes have different numbers of images."""
+    classes = content.get("class_accuracy") or {}
+    return {
+        key: value
+        for key, value in (content.get(field) or {}).items()
+        if len({one["examples"] for one in classes.get(key, ())}) > 1
+    }

@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError
 from experiments.record import runs
 from experiments.record.files import results_file
 from experiments.record.identity import refuse_other_run
-from prompt_jax.cli import hosts
+from prompt_jax.cli import hosts, interrupts
 from prompt_jax.errors import PromptError
 from prompt_jax.storage.files import check_seal, read_json, seal, write_text
 
@@ -47,6 +47,21 @@ def is_begun(workdir: pathlib.Path) -> bool:
     """Returns whether a run has begun in the directory, on host 0."""
     names = ("run.json", "results.json")
     return hosts.from_first("begun", lambda: any((workdir / name).is_file() for name in names))
+
+
+def protocol_of(workdir: pathlib.Path) -> str:
+    """Returns the protocol of the run that has begun in the directory, "" if none has."""
+    return hosts.from_first("protocol", lambda: _protocol_of(workdir))
+
+
+def _protocol_of(workdir: pathlib.Path) -> str:
+    for name in ("results.json", "run.json"):
+        try:
+            protocol = read_json(workdir / name, results_file.MOST_BYTES)["protocol"]
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        return protocol if isinstance(protocol, str) else ""
+    return ""
 
 
 def read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
@@ -241,6 +256,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     """Writes JSON atomically and durably, on host 0."""
     if hosts.is_first():
         write_text(path, json.dumps(content, indent=1) + "\n")
+    if path.name in ("evaluations.json", "results.json"):
+        interrupts.record_saved()
 
 
 def git_commit() -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from experiments.figures.tables import shots_of, trains
 from experiments.report.blocks import Block, Section, Table, Text
 from experiments.report.finished import Finished
+from prompt_jax.storage.local_paths import shorten_root
 
 
 def section(runs: Sequence[Finished]) -> Section:
@@ -57,6 +58,13 @@ def _sentences(run: Finished) -> Iterator[str]:
     if known:
         yield f"Split: {'; '.join(known)}."
     if left_out := found["skipped_pictures"]:
-        yield f"Skipped as unreadable: {len(left_out):,}, e.g. {left_out[0]}."
+        first = shorten_root(left_out[0], data_root(run))
+        yield f"Skipped as unreadable: {len(left_out):,}, e.g. {first}."
     for note in found.get("data_notes") or ():
-        yield f"Note: {note}."
+        yield f"Note: {shorten_root(note, data_root(run))}."
+
+
+def data_root(run: Finished) -> str:
+    """Returns the directory of the data, which is private; "" if there is none."""
+    root = (run.results["config"].get("data") or {}).get("root")
+    return root if isinstance(root, str) else ""

@@ -19,6 +19,7 @@ from experiments.run import reopening
 from experiments.setup.preparation import Prepared
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.inputs.videos.sampling import choose
+from prompt_jax.storage.local_paths import shorten_path
 
 SIDE = 224  # pixels of the longer side of an image
 
@@ -196,8 +197,8 @@ def _data(results: Mapping[str, Any]) -> str:
 def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the name of each run's data set.
 
-    If runs use different data sets of one name, often "folder", the name has the root directory, or
-    the hash of the test data if the roots are equal or unknown.
+    If runs use different data sets of one name, often "folder", it has the name of the root
+    directory, or the hash of the test data if these names are equal or unknown.
     """
     groups: dict[str, list[list[int]]] = {}  # by name, the runs on the same data
     for number, one in enumerate(results):
@@ -211,7 +212,8 @@ def _data_names(results: Sequence[Mapping[str, Any]]) -> list[str]:
     found = [""] * len(results)
     for name, alike in groups.items():
         firsts = [results[group[0]] for group in alike]
-        roots = [str(one.get("config", {}).get("data", {}).get("root", "")) for one in firsts]
+        given = [str(one.get("config", {}).get("data", {}).get("root", "")) for one in firsts]
+        roots = [shorten_path(root) for root in given]
         by_root = all(roots) and len({*roots}) == len(roots)
         for one, root, group in zip(firsts, roots, alike, strict=True):
             hashes = (one.get("data_hashes") or {}).get("tests") or {}
@@ -247,7 +249,9 @@ def _labels(results: Mapping[pathlib.Path, Mapping[str, Any]]) -> list[str]:
         parts = zip(*alike, strict=True)
         differences = [one for one, of_all in zip(own, parts, strict=True) if len({*of_all}) > 1]
         if alike.count(own) > 1:
-            differences.append(str(folder))
+            shown = shorten_path(str(folder))
+            unique = sum(shorten_path(str(other)) == shown for other in results) == 1
+            differences.append(shown if unique else str(folder))
         differences = list(dict.fromkeys(differences))
         found.append(f"{named} ({', '.join(differences)})" if differences else named)
     return found

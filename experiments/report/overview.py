@@ -13,9 +13,11 @@ from experiments.figures.tables import (
     trains,
 )
 from experiments.record import identity
-from experiments.record.runs import EVALUATION
+from experiments.record.runs import EVALUATION, backbone_title
 from experiments.report.blocks import Block, Section, Table, Text
+from experiments.report.data import data_root
 from experiments.report.finished import Finished
+from prompt_jax.storage.local_paths import shorten_root
 
 ELSEWHERE = "tested by an earlier call, whose test data is not recorded; shown without images"
 
@@ -27,7 +29,9 @@ def section(runs: Sequence[Finished]) -> Section:
     notes = dict.fromkeys(run.results["note"] for run in runs if run.results.get("note"))
     blocks += [Text(f"Note: {note}.") for note in notes]
     blocks += [
-        Text(f"{run.label}: shown without its images: {run.missing}") for run in runs if run.missing
+        Text(f"{run.label}: shown without its images: {shorten_root(run.missing, data_root(run))}")
+        for run in runs
+        if run.missing
     ]
     for run in runs:
         if gone := [key for key in run.keys if run.tests and key not in run.tests]:
@@ -43,7 +47,7 @@ def _in_words(run: Finished) -> str:
     if found["protocol"] == EVALUATION:
         by = found["source"]["protocol"].replace("_", " ")
         parts.insert(1, f"trained on {found['dataset']} by {by}")
-    backbone = f"backbone {found['backbone']} ({found['backbone_hash'][:8]})"
+    backbone = f"backbone {backbone_title(found)} ({found['backbone_hash'][:8]})"
     words = [f"{run.label} on {run.data}: {', '.join([*parts, backbone])}."]
     measure = "R@1 (text-to-video)" if "ranks" in found else "accuracy"
     reached = [f"{found['accuracy'][key]:.2f} % on {key} ({_beside(run, key)})" for key in run.keys]

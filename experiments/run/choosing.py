@@ -8,27 +8,42 @@ import numpy as np
 from experiments.run import training
 from experiments.setup.preparation import Prepared
 from prompt_jax import methods
+from prompt_jax.evaluation import confidence, programs
 from prompt_jax.methods import selection
+from prompt_jax.methods.method import KEPT
 from prompt_jax.training import features as kept
 from prompt_jax.training import loop
 
 
-def choose(run: Prepared, prompts: methods.Prompts) -> tuple[methods.Prompts, dict[str, Any]]:
-    """Returns prompts with the settings that their method chooses, and the choice as JSON.
+def choose(
+    run: Prepared, prompts: methods.Prompts
+) -> tuple[methods.Prompts, dict[str, Any], dict[str, Any]]:
+    """Returns prompts with the settings that their method chooses, and both choices as JSON.
 
     The held-out data are the validation images and folds of the shots; in base-to-novel, of the
-    base classes. The choice is deterministic.
+    base classes. The choices are deterministic.
 
     Args:
         run: the run.
         prompts: trained prompts.
 
     Returns:
-        The prompts, and `selection.Choice.as_json`; {} if there is nothing to choose.
+        The prompts; `selection.Choice.as_json`, {} if there is nothing to choose; and
+        `confidence.Calibration.as_json` of the temperature, {} unless `config.calibrate` is set.
     """
-    return kept.choose(
-        run.config.method, run.method, prompts, run.task, lambda: _hold_out(run, prompts)
-    )
+    hold_out = functools.cache(lambda: _hold_out(run, prompts))
+    prompts, chosen = kept.choose(run.config.method, run.method, prompts, run.task, hold_out)
+    if not run.config.calibrate:
+        return prompts, chosen, {}
+    if run.method.input in KEPT:
+        settings = chosen.get("values", ())
+        found = confidence.of_held_out(run.method, run.task, prompts, hold_out(), settings)
+    else:
+        found = confidence.choose_temperature(
+            *_validation_logits(run, prompts), f"{len(run.plan.train.val)} validation images"
+        )
+    print(f"{run.config.method}: {found}")
+    return prompts, chosen, found.as_json()
 
 
 def _hold_out(run: Prepared, prompts: methods.Prompts) -> list[selection.HeldOut]:
@@ -45,6 +60,24 @@ def _hold_out(run: Prepared, prompts: methods.Prompts) -> list[selection.HeldOut
             *run.shots.captions,
         )
     return held_out
+
+
+def _validation_logits(run: Prepared, prompts: methods.Prompts) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits float32[n, K] and labels int32[n] of the validation images; n may be 0."""
+    train, batches = run.plan.train, run.plan.batches
+    if not train.val:
+        return np.zeros((0, len(train.class_names)), np.float32), np.zeros(0, np.int32)
+    prepared = programs.compiled(run.method.prepare)(prompts, run.task)
+    score = functools.partial(programs.logits(run.method), prompts, prepared, run.task)
+    with run.plan.listing_all_bad():
+        found, labels = kept.encode_batches(
+            score,
+            run.placement,
+            "validation logits",
+            batches.test(train, train.val),
+            batches.test_steps(len(train.val)),
+        )
+    return found[:, -1], labels
 
 
 def fit_part(

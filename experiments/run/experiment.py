@@ -1,6 +1,7 @@
 """Runs one experiment: data, backbone, method, training, evaluation and results from a config."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import statistics
@@ -39,6 +40,8 @@ _RELIABILITY = (
     "confidence",
     "zero_shot_confidence",
     "class_accuracy",
+    "macro_accuracy",
+    "zero_shot_macro_accuracy",
 )
 
 
@@ -70,7 +73,8 @@ def complete(prepared: Prepared) -> dict[str, Any]:
 
 def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
     """Tests the prompts on each test set and writes the files of the run, results.json last."""
-    prompts, chosen = choosing.choose(run, trained.prompts)
+    prompts, chosen, calibration = choosing.choose(run, trained.prompts)
+    run = dataclasses.replace(run, temperature=calibration.get("temperature", 1.0))
     evaluations = workdir.read_evaluations(run.folder)
     for key, dataset in run.plan.tests.items():
         data_hash = identity.of_test(run.plan.hashes, key)
@@ -103,6 +107,8 @@ def finish(run: Prepared, trained: Trained) -> dict[str, Any]:
             "prompts": saved.digest(run.start.prompts),
         }
     results["chosen"] = chosen
+    if calibration:
+        results["calibration"] = calibration
     results["features"] = run.shots.described if run.shots else ""
     results["devices"] = described(run.placement)
     results["seconds"] = time.perf_counter() - run.began

@@ -29,6 +29,7 @@ _TOLD = (
     "zero_shot",
     "h",
     "chosen",
+    "calibration",
     "features",
     "trainable_parameters",
     "git_commit",
@@ -72,6 +73,7 @@ def describe(run: Prepared, prompts: Prompts, results: Mapping[str, Any], date: 
         prompts=jax.device_get(prompts),
         class_ids=() if plan.by_captions else plan.train.classes.ids,
         texts=run.task.texts,
+        temperature=run.temperature,
     )
 
 

@@ -10,9 +10,12 @@ from ml_collections import ConfigDict
 
 from data_pipelines.errors import DataError
 from experiments.config.config import FIELDS, Config, change, read
+from experiments.configs import several
 from experiments.configs.video import retrieval
+from experiments.record import workdir
 from experiments.run import experiment, parallel
 from experiments.setup import building, loading, protocols, titles
+from prompt_jax import methods
 from prompt_jax.cli import hosts
 from prompt_jax.errors import PromptError
 
@@ -24,8 +27,9 @@ Runs = dict[str, Config]
 
 def is_sweep(config: Config) -> bool:
     """Returns whether the config defines several runs."""
-    several = (config.seeds, config.learning_rates, config.data.shots_list, config.variants)
-    return any(several) or bool(_names(config)) or "=" in config.data.title
+    lists = (config.seeds, config.learning_rates, config.data.shots_list, config.variants)
+    more = (config.methods, config.seeds_of_own_data, _names(config))
+    return any(lists) or any(more) or "=" in config.data.title
 
 
 def _names(config: Config) -> list[str]:
@@ -44,21 +48,33 @@ def expand(config: ConfigDict | Config) -> Runs:
     runs: Runs = {}
     shots_list = config.data.shots_list or (config.data.shots,)
     rates = config.learning_rates or (config.learning_rate,)
-    for place, name, (label, changes), shots, rate, seed in itertools.product(
+    names = _names(config) or [config.data.key]
+    for own, place, name, (label, changes), shots, rate, seed in itertools.product(
+        several.configs(config, names[0]),
         titles.titles_and_roots(config.data),
-        _names(config) or [config.data.key],
+        names,
         config.variants or ((config.variant, ()),),
         shots_list,
         rates,
-        config.seeds or (config.seed,),
+        config.seeds or dict.fromkeys((*config.seeds_of_own_data, config.seed)),
     ):
-        one = _single(config, place, name, label, shots, seed)
+        if seed not in _seeds(config, name):
+            continue
+        one = _single(own, place, name, label, shots, seed)
         one = _choose_epochs(_vary(one, label, changes))
         if config.learning_rates:
             of_rate = f"{label} rate={rate:g}".strip()
             one = replace(one, learning_rate=float(rate), variant=of_rate)
         runs[_folder(one)] = one
     return runs
+
+
+def _seeds(config: Config, name: str) -> tuple[int, ...]:
+    """Returns the seeds of a data set: several of own data, whose shots no list defines."""
+    if config.seeds:
+        return config.seeds
+    own = protocols.draws_by_seed(config.data, name) and config.seed == FIELDS["seed"].default
+    return (own and config.seeds_of_own_data) or (config.seed,)
 
 
 def _check_names(config: Config) -> None:
@@ -92,7 +108,15 @@ def _single(
         shots_list=(),
     )
     return replace(
-        config, data=data, seed=seed, variant=label, seeds=(), variants=(), learning_rates=()
+        config,
+        data=data,
+        seed=seed,
+        variant=label,
+        methods="",
+        seeds=(),
+        seeds_of_own_data=(),
+        variants=(),
+        learning_rates=(),
     )
 
 
@@ -111,12 +135,16 @@ def _choose_epochs(config: Config) -> Config:
     return replace(config, epochs=epochs, epochs_by_shots=())
 
 
-def _folder(config: Config) -> str:
-    """Returns "caltech101/pro_mpt/16shots-seed1"; a variant's label follows the method."""
+def _folder(config: Config, with_protocol: bool = True) -> str:
+    """Returns "caltech101/pro_mpt/few_shot-16shots-seed1"; a variant's label follows the method.
+
+    Earlier versions left the protocol out.
+    """
     method = f"{config.method}_{config.variant}" if config.variant else config.method
     shots = f"{config.data.shots}shots-" if config.protocol_spec.draws_shots else ""
     source = titles.title_of(config.data, config.data.key)
-    parts = (source, method, f"{shots}seed{config.seed}")
+    protocol = f"{config.protocol}-" if with_protocol else ""
+    parts = (source, method, f"{protocol}{shots}seed{config.seed}")
     return "/".join(part.replace("/", "_").replace(":", "_").replace(" ", "") for part in parts)
 
 
@@ -138,13 +166,17 @@ class SomeFailedError(PromptError):
 def run(config: ConfigDict | Config, folder: pathlib.Path) -> list[dict[str, Any]]:
     """Runs all runs of the config; skips finished ones.
 
-    A failed run is reported and does not stop the others.
+    A failed run is reported and does not stop the others. Of runs whose method trains nothing, and
+    which differ only in shots and seed, the first is run, with a note.
 
     Raises:
         SomeFailedError: some runs failed, raised after all others.
         PromptError: the config, or its texts of classes, are invalid; or all runs failed.
     """
     runs = {name: building.check(one) for name, one in expand(config).items()}
+    runs, notes = without_repetition(runs)
+    print(*notes, sep="\n", end="\n" * bool(notes))
+    runs = {_place(folder, name, one): one for name, one in runs.items()}
     _check_methods(runs.values())
     groups = _groups(runs, config.parallel_seeds)
     results: list[dict[str, Any]] = []
@@ -170,6 +202,41 @@ def run(config: ConfigDict | Config, folder: pathlib.Path) -> list[dict[str, Any
     if failed:
         raise _failure(failed, list(runs), folder)
     return results
+
+
+def without_repetition(runs: Runs) -> tuple[Runs, list[str]]:
+    """Returns the runs with distinct outcomes, and a note on each method that trains nothing."""
+    first: dict[str, str] = {}
+    same: dict[str, list[str]] = {}
+    for name, one in runs.items():
+        key = name
+        if one.method in methods.RECORDS[one.data.kind] and not _trains(one):
+            data = replace(one.data, shots=0)
+            key = repr(replace(one, data=data, seed=0, epochs=0, learning_rate=0.0, variant=""))
+            same.setdefault(one.method, []).append(name)
+        first.setdefault(key, name)
+    kept = {name: runs[name] for name in first.values()}
+    notes = []
+    for method, names in same.items():
+        left = [name for name in names if name in kept]
+        if len(left) < len(names):
+            notes.append(
+                f"{method} trains nothing, so its results do not depend on shots and seeds: "
+                f"{len(left)} of {len(names)} runs, {', '.join(left)}"
+            )
+    return kept, notes
+
+
+def _trains(config: Config) -> bool:
+    record = methods.RECORDS[config.data.kind][config.method]
+    return record.sees_in_training != "nothing" or config.calibrate or bool(config.variant)
+
+
+def _place(folder: pathlib.Path, name: str, config: Config) -> str:
+    """Returns the run's directory below `folder`; if an earlier version began it, that one's."""
+    earlier = _folder(config, with_protocol=False)
+    begun = not (folder / name).exists() and workdir.protocol_of(folder / earlier)
+    return earlier if begun == config.protocol else name
 
 
 def _check_methods(runs: Iterable[Config]) -> None:

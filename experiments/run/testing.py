@@ -47,7 +47,8 @@ def classify(
     batches: Iterator[dict[str, jax.Array]],
 ) -> dict[str, Any]:
     """Returns accuracies in percent; writes predictions and the confusion matrix."""
-    found = Evaluator(run.compared, run.plan.batches.test_views)(prompts, tasks, batches)
+    evaluator = Evaluator(run.compared, run.plan.batches.test_views)
+    found = evaluator(prompts, tasks, batches, [run.temperature, 1.0][: len(tasks)])
     dataset = run.plan.tests[key]
     names = distinct([escape(name) for name in dataset.class_names])
     if hosts.is_first():
@@ -65,6 +66,8 @@ def classify(
         **own,
         **{f"zero_shot_{field}": value for field, value in zero_shot.items()},
         "class_accuracy": _by_class(names, found[0].confusion),
+        "macro_accuracy": found[0].macro,
+        "zero_shot_macro_accuracy": found[-1].macro,
         "top5": found[0].top5,
         "zero_shot_top5": found[-1].top5,
         "per_iteration": found[0].per_iteration,

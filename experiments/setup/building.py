@@ -51,6 +51,11 @@ CONDITIONS: tuple[tuple[tuple[str, ...], Predicate, str], ...] = (
         "retrieval has no classes",
     ),
     (
+        ("calibrate",),
+        lambda config: not config.protocol_spec.by_captions and config.protocol_spec.reads_labels,
+        "config.protocol={config.protocol} has no labeled images to choose a temperature on",
+    ),
+    (
         ("data.also_test",),
         lambda config: config.protocol_spec.by_captions,
         "only config.protocol=retrieval searches videos, not {config.protocol}",

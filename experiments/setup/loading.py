@@ -17,6 +17,7 @@ from experiments.record.identity import as_json, identify, refuse_other_results
 from experiments.setup import building, plans, preprocessing, protocols, starting, titles
 from experiments.setup.plans import Plan
 from prompt_jax import methods
+from prompt_jax.cli import interrupts
 from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.images.preprocessing import Preprocessing
@@ -62,7 +63,7 @@ class Loaded:
     def plan(self) -> Plan:
         """Returns the data of the run; raises a DataError if data is missing or malformed."""
         image_size = self.backbone.clip.config.image_size
-        uses_validation = self.method.adaptation is not None
+        uses_validation = self.method.adaptation is not None or self.config.calibrate
         share = self.placement.share
         return plans.build(self.config, image_size, uses_validation, self.preprocessing, share)
 
@@ -183,6 +184,7 @@ def finished(run: Loaded) -> dict[str, Any] | None:
     if not set(plan.tests) <= set(run.results["accuracy"]):
         return None  # targets were added
     print(f"already finished: {run.folder / 'results.json'}")
+    interrupts.record_saved()
     return run.results
 
 

@@ -166,6 +166,14 @@ def _has_lists(data: Data, name: str) -> bool:
     return data.source == "coop" and datasets.has_published_parts(name)
 
 
+def draws_by_seed(data: Data, name: str) -> bool:
+    """Returns whether the seed alone draws the shots of a user's own data set."""
+    key, _ = datasets.split_domain(name)
+    if key not in datasets.TABLE:  # an error later
+        return False
+    return datasets.entry(name).is_own and not _has_lists(data, name)
+
+
 def _tested_parts(config: Config, name: str) -> list[str]:
     """Returns the target or, for published lists in zero-shot transfer, all its test lists."""
     whole = ":" not in name and _has_lists(config.data, name)

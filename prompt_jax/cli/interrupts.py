@@ -21,6 +21,9 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPING = "stopping after this step, with a checkpoint; interrupt again to stop at once"
 AT_ONCE = "stopped at once"
+RESUMES = "stopped; run again to resume"
+"""The message of a stopped command that resumes, once it has saved something."""
+UNSAVED = "stopped before anything was saved; run again to start from the beginning"
 SECONDS_TO_FLUSH = 1.0
 # Seconds in which signals count as one: `timeout` sends its own twice, to process and group.
 ONE_STOP = 0.25
@@ -81,7 +84,7 @@ class StopRequest:
             _listener.request = None
         self._restore()
         if self.requested and kind is None:  # after the loop's last check
-            raise KeyboardInterrupt("stopped; run again to resume")
+            raise KeyboardInterrupt(RESUMES)
 
 
 class Listener:
@@ -126,7 +129,8 @@ class Listener:
             self._requested_at = time.monotonic()
             print_line(STOPPING)
         elif time.monotonic() - self._requested_at > ONE_STOP:
-            end(number, self._words if is_first else AT_ONCE)
+            words = UNSAVED if self._words == RESUMES and not has_saved else self._words
+            end(number, words if is_first else AT_ONCE)
 
 
 def listen(words: str) -> None:
@@ -135,6 +139,12 @@ def listen(words: str) -> None:
     if _listener is None:
         _listener = Listener(words)
         _listener.start()
+
+
+def record_saved() -> None:
+    """Records that there is a checkpoint or result, from which the same command resumes."""
+    global has_saved
+    has_saved = True
 
 
 def stop_listening() -> None:
@@ -196,5 +206,6 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 
 _listener: Listener | None = None
+has_saved = False
 # Called before a signal ends the process, with its exit code and message; see `hosts`.
 before_exit: Callable[[int, str], None] | None = None

@@ -63,7 +63,7 @@ class Calibration(NamedTuple):
 
 
 NOTHING_HELD_OUT = Calibration(
-    by="nothing is held out: there are no validation images, and no class has a second shot"
+    by="nothing is held out: there are no validation images, nor shots to cross-validate"
 )
 
 

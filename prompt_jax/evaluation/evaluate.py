@@ -55,6 +55,13 @@ class Accuracy(NamedTuple):
         """Accuracy of the prediction, percent."""
         return self.per_iteration[-1]
 
+    @property
+    def macro(self) -> float:
+        """Accuracy as the mean over the tested classes, each counting equally, percent."""
+        number = self.confusion.sum(axis=1)
+        shares = np.diagonal(self.confusion)[number > 0] / number[number > 0]
+        return float(100 * shares.mean())
+
 
 class Evaluator:
     """Compiled evaluation of several methods on the same images.
@@ -82,6 +89,7 @@ class Evaluator:
         prompts: Sequence[Prompts],
         tasks: Sequence[Task],
         batches: Iterable[dict[str, jax.Array]],
+        temperatures: Sequence[float] = (),
     ) -> list[Accuracy]:
         """Evaluates each method on batches {"image": float[B, H, W, 3], "label": int[B]}.
 
@@ -91,6 +99,7 @@ class Evaluator:
         Args:
             prompts, tasks: one per method; the tasks share a backbone.
             batches: iterated once.
+            temperatures: one per method, see `confidence`; () is 1 for all.
 
         Raises:
             PromptError: there are no images, or a batch does not divide into views.
@@ -101,6 +110,7 @@ class Evaluator:
         sums = [_Sums(len(task.trained)) for task in tasks]
         most = [method.block(p) for method, p in zip(self._methods, prompts, strict=True)]
         kept_back = {i: _Rows() for i, size in enumerate(most) if size}
+        hot = [np.float32(one) for one in temperatures or [1.0] * len(tasks)]
         for batch in batches:
             images, labels = batch["image"], batch["label"]
             if len(labels) % self._views:
@@ -116,11 +126,11 @@ class Evaluator:
                 if i in kept_back:
                     kept_back[i].add(seen, labels)
                     continue
-                results = self._score[i](prompts[i], prepared[i], tasks[i], seen, labels)
+                results = self._score[i](prompts[i], prepared[i], tasks[i], seen, labels, hot[i])
                 sums[i].add(to_host(labels)[:: self._views], *map(to_host, results))
         for i, rows in kept_back.items():
             for block, known in rows.in_blocks(most[i], self._views):
-                results = self._score[i](prompts[i], prepared[i], tasks[i], block, known)
+                results = self._score[i](prompts[i], prepared[i], tasks[i], block, known, hot[i])
                 sums[i].add(known[:: self._views], *map(to_host, results))
         return [each.accuracy() for each in sums]
 
@@ -188,9 +198,9 @@ def _compiled_features(method):
 
 @cache
 def compiled_score(method, views):
-    def score(prompts, prepared, task, seen, labels):
+    def score(prompts, prepared, task, seen, labels, temperature=1.0):
         scores = method.forward(prompts, prepared, task, seen).logits
-        shares = jax.nn.softmax(scores, axis=-1)
+        shares = jax.nn.softmax(scores / temperature, axis=-1)
         if views > 1:
             scores = shares.reshape(len(shares), -1, views, shares.shape[-1]).sum(axis=2)
             shares, labels = scores / views, labels[::views]

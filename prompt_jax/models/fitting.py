@@ -17,6 +17,8 @@ import numpy as np
 from prompt_jax import methods
 from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError, check_type, unknown
+from prompt_jax.evaluation import confidence
+from prompt_jax.evaluation.confidence import Calibration
 from prompt_jax.inputs import digests, draws, preparation
 from prompt_jax.inputs.augmenting import Augmentation
 from prompt_jax.inputs.preparation import Inputs
@@ -25,17 +27,17 @@ from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
-from prompt_jax.models.shots import Shots
+from prompt_jax.models.shots import FEATURES_AT_ONCE, Shots
+from prompt_jax.models.shots import calibrate as calibrate_again
 from prompt_jax.text import text_files
 from prompt_jax.text.class_names import check_names, describe_meaningless
 from prompt_jax.text.class_texts import Texts
 from prompt_jax.text.labels import number_labels
 from prompt_jax.training import compile_times, labeling, loop, recipes
-from prompt_jax.training.features import FeatureMaker, choose, encode_captions, fit_features
+from prompt_jax.training.features import choose, encode_captions, fit_features
 from prompt_jax.training.saving import Saving
 from prompt_jax.training.sharding import Placement, find_devices, parse_mesh
 
-FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 CHECKPOINT_EVERY = 100  # steps
 
 
@@ -58,6 +60,7 @@ def fit(
     mesh: str = "",
     texts: Any = None,
     second_backbone: str | os.PathLike = labeling.EMBEDDED,
+    calibrate: bool | None = None,
 ) -> Model:
     """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
@@ -89,6 +92,10 @@ def fit(
         second_backbone: for methods that label the images themselves: DINO's weight file, the
             directory or hub id of a ViT, or "embedded", the embedded CLIP's image tower, a
             stand-in.
+        calibrate: whether to choose a temperature on held-out shots, so that probabilities are
+            honest (docs/confidence.md). Methods on cached features train once more per fold, all
+            others once more, without a quarter of the shots. None: only with methods that choose
+            settings on held-out shots anyway.
 
     Returns:
         The trained model; `Model.save` saves it.
@@ -139,7 +146,9 @@ def fit(
         )
     if second:
         shots = _label(found, placement.put_task(task), class_names, second, shots, placement)
-    prompts = _train(method, found, recipe, task, shots, saving, placement)
+        calibrate = _refuse_calibration(method, calibrate)
+    made = method, found, recipe, task, shots, saving, placement
+    prompts, calibration = _train(*made, calibrate)
     prompts = Placement().replicate(prompts)  # where the backbone is
     return dataclasses.replace(
         base,
@@ -150,6 +159,7 @@ def fit(
         class_names=class_names,
         template=text,
         class_texts=given,
+        temperature=calibration.temperature,
         trained={
             "pictures": len(items),
             "epochs": recipe.epochs,
@@ -157,6 +167,7 @@ def fit(
             "learning_rate": recipe.learning_rate,
             "seed": seed,
             "config": config,
+            **({"calibration": calibration.as_json()} if calibration.by else {}),
         },
         _tasks={},
     )
@@ -270,17 +281,31 @@ def _train(
     shots: Shots,
     saving: Saving | None,
     placement: Placement,
-) -> Prompts:
+    calibrate: bool | None,
+) -> tuple[Prompts, Calibration]:
     task = placement.put_task(task)
     rate = f"learning_rate={recipe.learning_rate:g}"
     compiling = compile_times.describe(name, task.clip)
     options = loop.Options(rate, saving=saving, title=f"training {name}", compiling=compiling)
     if not recipe.cached_views or method.input not in KEPT:
-        start = loop.init_prompts(method, task, shots.seed)
-        steps = draws.steps_per_epoch(len(shots.items), recipe.batch_size)
-        with contextlib.closing(shots.batches(recipe.batch_size)) as batches:
-            return loop.fit(method, task, recipe, start, batches, steps, placement, options).prompts
-    features = _features(method, task, shots, recipe.cached_views, placement)
+
+        def train(some: Shots, options: loop.Options) -> Prompts:
+            start = loop.init_prompts(method, task, some.seed)
+            steps = draws.steps_per_epoch(len(some.items), recipe.batch_size)
+            with contextlib.closing(some.batches(recipe.batch_size)) as batches:
+                done = loop.fit(method, task, recipe, start, batches, steps, placement, options)
+            return done.prompts
+
+        prompts = train(shots, options)
+        if not calibrate:
+            return prompts, Calibration()
+        again = loop.Options(rate, title=f"training {name} again, to calibrate")
+        second = functools.partial(train, options=again)
+        size = FEATURES_AT_ONCE[shots.inputs.kind]
+        calibration = calibrate_again(method, task, shots, second, placement, size)
+        print(f"{name}: {calibration}")
+        return prompts, calibration
+    features = shots.features(method, task, recipe.cached_views, placement)
 
     fit_part = functools.partial(
         fit_features, method, task, recipe, seed=shots.seed, placement=placement
@@ -290,20 +315,21 @@ def _train(
     quiet = loop.Options(rate, title="")
     folds = functools.partial(fit_part, options=quiet, place=placement.replicate)
     shots_of = features, shots.labels, *captions
-    held_out = functools.partial(selection.hold_out_shots, folds, *shots_of)
-    return choose(name, method, prompts, task, held_out)[0]
+    held_out = functools.cache(lambda: selection.hold_out_shots(folds, *shots_of))
+    prompts, chosen = choose(name, method, prompts, task, held_out)
+    if not (calibrate or (calibrate is None and chosen)):
+        return prompts, Calibration()
+    values = chosen.get("values", ())
+    calibration = confidence.of_held_out(method, task, prompts, held_out(), values)
+    print(f"{name}: {calibration}")
+    return prompts, calibration
 
 
-def _features(
-    method: Method, task: Task, shots: Shots, views: int, placement: Placement
-) -> np.ndarray:
-    """Returns frozen features of augmented views, float32[V, n, d], or [V, n, F, d] of frames."""
-    number = len(shots.items)
-    size = min(FEATURES_AT_ONCE[shots.inputs.kind], number)
-    total = views * -(-number // size)
-    maker = FeatureMaker(method, task.clip, task.frozen, placement)
-    rows, _ = maker.run(f"features of {views} views", shots.views(views, size), total)
-    return rows.reshape(views, number, *rows.shape[1:])
+def _refuse_calibration(name: str, calibrate: bool | None) -> bool:
+    """Returns False for a method without labels; raises a PromptError if it shall calibrate."""
+    if calibrate:
+        raise PromptError(f"calibrate=True: {name} has no labels to choose a temperature on")
+    return False
 
 
 def _saving(resume_dir: str | os.PathLike, identity: dict[str, Any]) -> Saving:

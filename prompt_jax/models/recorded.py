@@ -44,6 +44,17 @@ class Chosen(pydantic.BaseModel):
     by: Name = ""
 
 
+class Calibration(pydantic.BaseModel):
+    """The temperature and its evidence, see `evaluation.confidence.Calibration`."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="allow")
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    by: Name = ""
+    images: Count = 0
+    calibration_error_before: Percent = 0.0
+    calibration_error_after: Percent = 0.0
+
+
 class Config(pydantic.BaseModel):
     """The fields of a config that tables and averages read."""
 

@@ -112,6 +112,7 @@ class Trained(pydantic.BaseModel):
     zero_shot: recorded.Percentages | None = None
     h: recorded.Percent | None = None
     chosen: recorded.Chosen | None = None
+    calibration: recorded.Calibration | None = None
     config: recorded.Config | None = None
 
 

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 
 from prompt_jax.errors import PromptError
+from prompt_jax.evaluation import confidence, programs
+from prompt_jax.evaluation.confidence import Calibration
 from prompt_jax.inputs import draws, preparation
 from prompt_jax.inputs.augmenting import Augmentation, augment
 from prompt_jax.inputs.batching import read_ahead
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import Batch, Batches
+from prompt_jax.methods import Method, Prompts, Task, selection
+from prompt_jax.training.features import FeatureMaker, encode_batches
+from prompt_jax.training.sharding import Placement
 
+FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 _Request = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
 
 
@@ -27,6 +33,11 @@ class Shots:
     inputs: Inputs
     augmentation: Augmentation
     seed: int
+
+    def only(self, kept: np.ndarray) -> "Shots":
+        """Returns those of the images that bool[n] keeps."""
+        items = [self.items[place] for place in np.flatnonzero(kept).tolist()]
+        return dataclasses.replace(self, items=items, labels=self.labels[kept])
 
     def paths(self) -> list[str]:
         """Returns the path of each image, "" if it has none."""
@@ -68,6 +79,21 @@ class Shots:
         for batch in whole._read(asked, draws.VIEWS, size):
             yield {**batch, "image": batch["image"][:, 0]}
 
+    def features(self, method: Method, task: Task, views: int, placement: Placement) -> np.ndarray:
+        """Returns frozen features of augmented views, float32[V, n, d], or [V, n, F, d] of frames.
+
+        Args:
+            method, task: the method whose input is computed, and its task.
+            views: number of views V.
+            placement: of batches on devices.
+        """
+        number = len(self.items)
+        size = min(FEATURES_AT_ONCE[self.inputs.kind], number)
+        total = views * -(-number // size)
+        maker = FeatureMaker(method, task.clip, task.frozen, placement)
+        rows, _ = maker.run(f"features of {views} views", self.views(views, size), total)
+        return rows.reshape(views, number, *rows.shape[1:])
+
     def _read(self, asked: Iterable[_Request], stream: int, size: int) -> Generator[Batch]:
         """Yields batches of `size` with the requested rows, augmented by their draws."""
 
@@ -97,6 +123,39 @@ class Shots:
             item, self.inputs
         )
         augment(opened, self.inputs, self.augmentation, rng, out)
+
+
+def calibrate(
+    method: Method,
+    task: Task,
+    shots: Shots,
+    train: Callable[[Shots], Prompts],
+    placement: Placement,
+    size: int,
+) -> Calibration:
+    """Returns the temperature of a method that is trained on images, by a second training.
+
+    A part of the shots of each class, see `selection.assign_folds`, is held out of it.
+
+    Args:
+        method, task: the method, and its task on the training classes.
+        shots: all images.
+        train: trains prompts on a part of them.
+        placement: of batches on devices.
+        size: held-out images at once.
+    """
+    out = selection.assign_folds(shots.labels) == 0
+    if not out.any():
+        return confidence.NOTHING_HELD_OUT
+    prompts, held = train(shots.only(~out)), shots.only(out)
+    prepared = programs.compiled(method.prepare)(prompts, task)
+    score = functools.partial(programs.logits(method), prompts, prepared, task)
+    size = min(size, len(held.items))
+    total = -(-len(held.items) // size)
+    title = "logits of held-out shots"
+    logits, labels = encode_batches(score, placement, title, held.plain(size), total)
+    by = f"{len(labels)} shots that a second training did not see"
+    return confidence.choose_temperature(logits[:, -1], labels, by)
 
 
 def _refuse_views(views: Sequence[str]) -> None:

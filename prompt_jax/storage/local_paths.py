@@ -1,5 +1,6 @@
-"""Removes local paths, which are private, from the record of a training."""
+"""Removes or shortens local paths, which are private, before anything is shown or shared."""
 
+import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -36,6 +37,23 @@ def remove_paths(trained: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str,
         else:
             kept[field] = value
     return kept, tuple(left_out)
+
+
+def shorten_path(text: str) -> str:
+    """Returns the last part of a text that is a local path, as any other text is returned."""
+    found = _LOCAL.search(text)
+    if found is None or found.start():
+        return text
+    return re.split(r"[/\\]", text.rstrip("/\\"))[-1] or text
+
+
+def shorten_root(text: str, root: str) -> str:
+    """Returns a text with the path of a directory replaced by the directory's name."""
+    for path in dict.fromkeys((os.path.expanduser(root), root)):
+        path = path.rstrip("/")
+        if path and shorten_path(path) != path:
+            text = text.replace(path, shorten_path(path))
+    return text
 
 
 def _is_local(field, value):

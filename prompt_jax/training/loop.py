@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from prompt_jax.cli import hosts, progress
+from prompt_jax.cli import hosts, interrupts, progress
 from prompt_jax.cli.interrupts import StopRequest
 from prompt_jax.errors import PromptError
 from prompt_jax.inputs.training_batches import TrainingBatches
@@ -220,6 +220,7 @@ class _Training(contextlib.AbstractContextManager):
             )
             self.state, _, self._images, self._waiting, _ = self.before
             self._saved = start
+            interrupts.record_saved()
         self._began = time.perf_counter()
         return self._saved
 
@@ -262,6 +263,7 @@ class _Training(contextlib.AbstractContextManager):
         record = record_of(saving.identity, self._batches, self.end(), self._placement)
         self._checkpoints.save(step, self.state, record)
         self._saved = step
+        interrupts.record_saved()
 
 
 def diverged(step: int, rate: str, saved: int = 0, flag: str = "") -> str:

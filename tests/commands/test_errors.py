@@ -318,14 +318,14 @@ def test_a_reason_of_all_runs_is_printed_once_without_tables_of_earlier_runs(
     (tmp_path / "results.json").write_text("{}")  # of an earlier run
     assert sweep_of("(1, 2, 3)", {1, 2, 3}) == []
     (error,) = [line for line in capsys.readouterr().err.splitlines() if "holds another" in line]
-    names = ", ".join(f"emoji_scenes/coop/1shots-seed{seed}" for seed in (1, 2, 3))
+    names = ", ".join(f"emoji_scenes/coop/few_shot-1shots-seed{seed}" for seed in (1, 2, 3))
     assert error == f"  {names}: {tmp_path}/RUN holds another run; use another --workdir"
 
 
 def test_the_reason_of_a_single_run_is_the_whole_message(sweep_of, tmp_path, capsys):
     assert sweep_of("(1,)", {1}) == []
     printed = capsys.readouterr()
-    folder = tmp_path / "emoji_scenes/coop/1shots-seed1"
+    folder = tmp_path / "emoji_scenes/coop/few_shot-1shots-seed1"
     assert printed.err == f"error: {folder} holds another run; use another --workdir\n"
     assert "failed" not in printed.out
 
@@ -333,6 +333,6 @@ def test_the_reason_of_a_single_run_is_the_whole_message(sweep_of, tmp_path, cap
 def test_finished_runs_are_in_tables_though_others_failed(sweep_of, tmp_path, capsys):
     assert sweep_of("(1, 2, 3)", {2}) == [tmp_path]
     printed = capsys.readouterr()
-    failed = "emoji_scenes/coop/1shots-seed2"
+    failed = "emoji_scenes/coop/few_shot-1shots-seed2"
     assert f"failed: {failed}: {tmp_path / failed} holds another run" in printed.out
     assert "1 of 3 runs failed; once the cause is removed, run again to" in printed.err

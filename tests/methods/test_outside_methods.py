@@ -58,7 +58,7 @@ def run(package, tmp_path, monkeypatch):
     words += ["--config.data.num_threads=0", f"--workdir={tmp_path / 'runs'}"]
     words += ["--config.settings.context_length=2"]
     assert not tiny.run_main(words, monkeypatch)
-    folder = tmp_path / "runs/emoji_scenes/a_package.a_method_METHOD/2shots-seed1"
+    folder = tmp_path / "runs/emoji_scenes/a_package.a_method_METHOD/few_shot-2shots-seed1"
     assert (folder / "results.json").is_file()
     return folder
 

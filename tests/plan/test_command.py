@@ -89,7 +89,7 @@ def test_the_first_of_several_runs_is_planned(capsys):
     one = command.choose_run(config)
     assert one.seed == 3 and not one.seeds
     printed = capsys.readouterr().out
-    assert printed == "the first of 2 runs, emoji_scenes/pro_mpt/4shots-seed3:\n"
+    assert printed == "the first of 2 runs, emoji_scenes/pro_mpt/base_to_novel-4shots-seed3:\n"
     assert command.choose_run(one) == one and not capsys.readouterr().out
 
 

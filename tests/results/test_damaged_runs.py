@@ -143,7 +143,7 @@ def test_two_data_sets_with_one_name_are_distinguished(tmp_path, capsys):
     head = out.read_text(encoding="utf-8").split("<title>")[1].split("</title>")[0]
     assert (
         head
-        == "pro_mpt (seed 1), pro_mpt (seed 2) on folder in /gone; coop on folder in /data/cars"
+        == "pro_mpt (seed 1), pro_mpt (seed 2) on folder in gone; coop on folder in cars"
     )
     capsys.readouterr()
     assert explain(report.start, [str(birds), str(again), "--out", str(out)]) == 0

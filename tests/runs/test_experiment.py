@@ -55,6 +55,8 @@ FIELDS = {
     "confidence",
     "zero_shot_confidence",
     "class_accuracy",
+    "macro_accuracy",
+    "zero_shot_macro_accuracy",
     "per_iteration",
     "classes",
     "pictures",

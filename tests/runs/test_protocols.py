@@ -101,12 +101,12 @@ def test_a_sweep_has_a_run_for_every_combination():
     config.epochs, config.epochs_by_shots = 0, ((1, 50), (2, 100))
     runs = sweep.expand(config)
     assert len(runs) == 2 * 2 * 2 * 2
-    one = runs["emoji_scenes_night/zero_shot_A/4shots-seed2"]
+    one = runs["emoji_scenes_night/zero_shot_A/few_shot-4shots-seed2"]
     assert (one.data.name, one.data.domain, one.data.names) == ("emoji_scenes", "night", "")
     assert (one.data.shots, one.seed, one.variant, one.learning_rate) == (4, 2, "A", 0.5)
     assert one.epochs == 100  # of the last entry, which has more shots than any other
-    assert runs["dtd/zero_shot_A/1shots-seed1"].epochs == 50
-    assert runs["dtd/zero_shot_B/1shots-seed1"].epochs == 9
+    assert runs["dtd/zero_shot_A/few_shot-1shots-seed1"].epochs == 50
+    assert runs["dtd/zero_shot_B/few_shot-1shots-seed1"].epochs == 9
     for run in runs.values():
         assert not sweep.is_sweep(run) and list(sweep.expand(run).values()) == [run]
 
@@ -257,7 +257,7 @@ def test_a_sweep_runs_missing_runs_and_reports_failed_ones(clip, tmp_path, capsy
         sweep.run(config, tmp_path)
     assert capsys.readouterr().out.count("Did you mean 'night'") == 1
     done = sorted(path.parent.name for path in tmp_path.rglob("results.json"))
-    assert done == ["3shots-seed1", "3shots-seed2"]
+    assert done == ["few_shot-3shots-seed1", "few_shot-3shots-seed2"]
     config.data.names = "emoji_scenes:plain"
     found = sweep.run(config, tmp_path)
     assert capsys.readouterr().out.count("already finished") == 2

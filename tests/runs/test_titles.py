@@ -31,7 +31,7 @@ def test_several_titled_data_sets_are_one_sweep_with_tables_by_title(tmp_path, c
     assert [one["dataset"] for one in found] == ["birds", "cars"]
     folders = [path.parent for path in sorted((tmp_path / "out").rglob("results.json"))]
     assert [str(path.relative_to(tmp_path / "out")) for path in folders] == [
-        f"{name}/zero_shot/1shots-seed1" for name in ("birds", "cars")
+        f"{name}/zero_shot/few_shot-1shots-seed1" for name in ("birds", "cars")
     ]
     output = capsys.readouterr().out
     assert "test (birds): a, b" in output and "test (cars): a, b" in output
@@ -51,7 +51,7 @@ def test_a_title_applies_to_tested_domains(tmp_path):
     found = experiment.run(config, tmp_path / "run")
     assert list(found["accuracy"]) == ["birds:photo", "birds:sketch"]
     [folder] = sweep.expand(config)
-    assert folder == "birds_photo/zero_shot/1shots-seed1"
+    assert folder == "birds_photo/zero_shot/domain_generalization-1shots-seed1"
 
 
 def test_a_run_without_titles_is_the_same_run(tmp_path):

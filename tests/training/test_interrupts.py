@@ -128,8 +128,8 @@ def test_a_command_handles_ctrl_c_during_its_imports(tmp_path, module):
     process = tiny.command("-m", module, PYTHONPATH=f"{tmp_path}:{tiny.REPOSITORY}")
     assert process.stderr.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
-    again = "; run again to resume" if module == "experiments.main" else ""
-    assert end(process) == (130, "", f"stopped{again}\n")
+    words = interrupts.UNSAVED if module == "experiments.main" else "stopped"
+    assert end(process) == (130, "", f"{words}\n")
 
 
 WAITING = """
@@ -167,6 +167,17 @@ def test_a_stop_requested_after_the_last_check_is_not_lost():
         interrupts.StopRequest(),
     ):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_resuming_is_promised_only_once_something_is_saved(monkeypatch):
+    ended = []
+    monkeypatch.setattr(interrupts, "end", lambda number, words: ended.append(words))
+    monkeypatch.setattr(interrupts, "has_saved", False)
+    for words in (interrupts.RESUMES, "stopped"):
+        interrupts.Listener(words).handle(signal.SIGINT)
+    interrupts.record_saved()
+    interrupts.Listener(interrupts.RESUMES).handle(signal.SIGINT)
+    assert ended == [interrupts.UNSAVED, "stopped", interrupts.RESUMES]
 
 
 def test_outside_the_main_thread_no_handler_is_installed():

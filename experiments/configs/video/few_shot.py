@@ -4,8 +4,7 @@ python -m experiments.main --config=experiments/configs/video/few_shot.py:vilt_c
     --config.data.root=/data --config.backbone=ViT-B/16
 … --config=experiments/configs/video/few_shot.py:vifi_clip --config.data.names=hmdb51
 
-ViFi-CLIP's lists have one draw of videos, so there is one seed. For your own data, set
---config.seeds=1,2,3.
+ViFi-CLIP's lists have one draw of videos, so they are run with one seed; your own data with three.
 """
 
 from experiments.configs.video import protocol
@@ -16,4 +15,5 @@ def get_config(method: str = "vilt_clip"):
     c = protocol.get_config("few_shot", method)
     c.data.names = "hmdb51,ucf101_clips,ssv2"
     c.data.shots_list = (2, 4, 8, 16)
+    c.seeds_of_own_data = protocol.SEEDS
     return c

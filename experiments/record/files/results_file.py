@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from prompt_jax.models import recorded
 from prompt_jax.models.recorded import (
     Amount,
     Chosen,
@@ -89,6 +90,8 @@ class _OptionalFields(_Part):
     confidence: Percentages | None = None
     zero_shot_confidence: Percentages | None = None
     class_accuracy: dict[Key, list[_OfClass]] | None = None
+    macro_accuracy: Percentages | None = None
+    zero_shot_macro_accuracy: Percentages | None = None
     rank_intervals: dict[Key, _WayIntervals] | None = None
     zero_shot_rank_intervals: dict[Key, _WayIntervals] | None = None
     data_notes: list[str] | None = None
@@ -129,6 +132,7 @@ class Results(_OptionalFields):
     captions: dict[Key, Count] | None = None
     pictures: dict[str, Count] | None = None
     chosen: Chosen | None = None
+    calibration: recorded.Calibration | None = None
     data_hash: str | None = None
     data_hashes: _Hashes | None = None
     training_list: dict[Name, Name] | None = None
