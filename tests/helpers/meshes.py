@@ -61,6 +61,8 @@ CASES: dict[str, dict[str, Any]] = {
     # Losses with means over classes.
     "kgcoop": {"method": "kgcoop", "on": "features", "meshes": BOTH},
     "promptsrc": {"method": "promptsrc", "on": "images", "meshes": BOTH},
+    # Contexts that a router chooses for each image.
+    "mocoop": {"method": "mocoop", "on": "features", "meshes": BOTH},
     # Several views of each image, and a loss among the images of a batch.
     "gopro": {"method": "gopro", "on": "images", "among_images": True, "meshes": BOTH},
     # LayerNorms that train in place of the frozen ones, and arrays without weight decay.
@@ -99,7 +101,7 @@ EVALUATIONS = {
     }.items()
 } | {
     f"{name} evaluation": {"method": name, "on": "features", "meshes": BOTH, "run": "evaluate"}
-    for name in ("gda", "description", "fudd", "perception_clip")
+    for name in ("gda", "description", "fudd", "perception_clip", "caps_adapter")
 }
 SPLIT = {
     f"{name} split": CASES[name] | {"shard_frozen": True, "meshes": MESHES[:2]}

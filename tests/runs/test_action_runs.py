@@ -184,7 +184,12 @@ def test_methods_with_a_loss_of_their_own_train_and_predict(clip, tmp_path, meth
     assert not found["config"]["data"]["mix"] and len(losses(tmp_path / "run")) == 4
     assert experiment.run(config(), tmp_path / "run") == found  # it is finished
     assert ("texts" in found) == (method == "ez_clip")
-    assert pj.load(tmp_path / "run").class_names == tuple(names)
+    model = pj.load(tmp_path / "run")
+    assert model.class_names == tuple(names)
+    video = np.random.default_rng(0).integers(0, 256, (FRAMES, 32, 32, 3), np.uint8)
+    predicted = model.predict([video], quiet=True)
+    assert predicted[0].classes[0] == names[predicted.labels[0]]
+    assert np.isfinite(predicted.logits).all()
 
 
 def test_a_setting_can_be_the_text_of_a_file(clip, tmp_path):
