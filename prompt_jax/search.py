@@ -81,6 +81,8 @@ def start(argv: Sequence[str]) -> int:
     write = write_jsonl if options.format == "jsonl" else write_table
     write(options.query, hits, index)
     if picture:
+        if len(hits) > sheet.MOST:
+            print(f"note: {picture} has the first {sheet.MOST}", file=sys.stderr)
         sheet.draw(picture, options.query, hits, model.inputs.upright)
     if options.embeddings is not None:
         for path in index.export(options.embeddings):

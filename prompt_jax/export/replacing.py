@@ -3,14 +3,13 @@
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
 from prompt_jax.errors import PromptError
-from prompt_jax.storage.files import UNFINISHED, sync_folder
+from prompt_jax.storage.files import UNFINISHED, lock, sync_folder
 
 EARLIER = ".earlier"
 _CURRENT, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux; macOS has the second too
@@ -58,27 +57,14 @@ def _claimed(aside: pathlib.Path) -> Iterator[None]:
     """Creates and locks a directory; removes whatever has its name afterwards."""
     with contextlib.ExitStack() as held:
         if os.path.lexists(aside):
-            held.callback(os.close, _lock(aside))
+            held.callback(os.close, lock(aside))
             shutil.rmtree(aside)
         aside.mkdir()
-        held.callback(os.close, _lock(aside))
+        held.callback(os.close, lock(aside))
         try:
             yield
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-
-
-def _lock(folder: pathlib.Path) -> int:
-    """Opens and locks a directory; the lock lasts until it is closed or the process ends."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(opened)
-        raise PromptError(
-            f"another process is writing {folder}; wait until it has finished, then run again"
-        ) from None
-    return opened
 
 
 def _settle(folder: pathlib.Path, earlier: pathlib.Path) -> None:

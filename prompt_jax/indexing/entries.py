@@ -9,7 +9,6 @@ from typing import Literal
 
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.inputs import digests, finding
-from prompt_jax.inputs.images.files import SUFFIXES as IMAGES
 from prompt_jax.inputs.videos.opening import SUFFIXES as VIDEOS
 from prompt_jax.storage.files import kind_of
 
@@ -79,24 +78,20 @@ def _below(path: str, videos: bool, only: str) -> tuple[dict[str, Kind], list[st
         below, others = finding.videos_below(path)
         found = dict.fromkeys(below, "video")
     else:
-        files = sorted([*(parts := finding.images_below(path))[0], *parts[1]])
+        images, rest = finding.images_below(path)
+        of_images = set(images)
         found, others = {}, []
-        for name in files:
-            if kind := _kind(name, only):
-                found[name] = kind
+        for name in sorted([*images, *rest]):
+            if only != "images" and name.lower().endswith(VIDEOS):
+                found[name] = "video"
+            elif name in of_images and only != "videos":
+                found[name] = "image"
             else:
                 others.append(name)
     if not found:
         kinds = only or ("videos" if videos else "images or videos")
         raise PromptError(finding.describe_none(path, kinds, others))
     return found, others
-
-
-def _kind(name: str, only: str) -> Kind | None:
-    lower = name.lower()
-    if only != "images" and lower.endswith(VIDEOS):
-        return "video"
-    return "image" if only != "videos" and lower.endswith(IMAGES) else None
 
 
 def identify(path: str, kind: Kind, known: Entry | None) -> Entry:

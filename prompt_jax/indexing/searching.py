@@ -1,11 +1,12 @@
 """Makes an index with a model, and searches it: the methods `index` and `search` of `Model`."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from prompt_jax.indexing import building, entries, stored
 from prompt_jax.indexing.entries import Entry, Kind
 from prompt_jax.indexing.index import Hit, Index, load
 from prompt_jax.indexing.stored import ABOUT, Encoder
-from prompt_jax.storage.files import is_free
+from prompt_jax.storage import files
 
 FRAMES = 8  # of a video, for a model of images
 VIDEOS_AT_ONCE = 16
@@ -52,7 +53,7 @@ def index(
 
     Raises:
         PromptError: there are no images or videos, or the folder has another model's index, or
-            another content.
+            another content, or another process is writing it.
         DataError: a directory cannot be read, or PyAV is not installed and there are videos.
         OSError: the index cannot be written.
     """
@@ -61,7 +62,6 @@ def index(
     found = entries.find(listed, model.inputs.frames > 0, only, left_out)
     encoder = encoder_of(model, frames)
     place = None if folder is None else pathlib.Path(folder)
-    earlier, features = _earlier(place, encoder, model.clip.config.embed_dim)
     of_videos = model if model.inputs.frames else _over_frames(model, frames)
 
     def encode(kind: Kind, some: list[str], on_error: Callable[[BadImage], None]) -> np.ndarray:
@@ -74,7 +74,9 @@ def index(
             stored.write(place, encoder, some, rows)
 
     title = "" if quiet else "index"
-    built = building.build(found, earlier, features, encode, save, title)
+    with _locked(place):
+        earlier, features = _earlier(place, encoder, model.clip.config.embed_dim)
+        built = building.build(found, earlier, features, encode, save, title)
     counts = built.encoded, built.removed
     return Index(encoder, tuple(built.entries), built.features, *counts, tuple(left_out))
 
@@ -157,11 +159,27 @@ def check_encoder(own: Encoder, held: Encoder, place: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def _locked(place: pathlib.Path | None) -> Iterator[None]:
+    """Keeps other processes from writing an index; makes its directory."""
+    if place is None:
+        yield
+        return
+    if place.exists() and not place.is_dir():
+        raise PromptError(f"{place} is a file; name a new or empty directory")
+    place.mkdir(parents=True, exist_ok=True)
+    opened = files.lock(place.resolve())
+    try:
+        yield
+    finally:
+        os.close(opened)
+
+
 def _earlier(
     place: pathlib.Path | None, encoder: Encoder, width: int
 ) -> tuple[list[Entry], np.ndarray]:
     """Returns the entries and features of the index at a place, if there is one."""
-    if place is None or is_free(place):
+    if place is None or files.is_free(place):
         return [], np.zeros((0, width), np.float32)
     if not (place / ABOUT).exists():
         raise PromptError(

@@ -21,6 +21,7 @@ from prompt_jax.storage.files import check, kind_at, parse_json
 from prompt_jax.text.class_names import distinct
 
 ONNX = ".onnx"
+_NOT_ANSWERED = ("source", "error")  # of a `Prediction`
 MOST_METADATA = 64 * 2**20  # characters of the class names
 
 
@@ -75,7 +76,7 @@ class JaxClassifier:
         image = open_image(io.BytesIO(content), self._upright)
         [one] = self._predict([image], top_k=top_k)
         found = dataclasses.asdict(one)
-        return {name: found[name] for name in found.keys() - {"source", "error"}}
+        return {name: value for name, value in found.items() if name not in _NOT_ANSWERED}
 
 
 class _Metadata(pydantic.BaseModel):

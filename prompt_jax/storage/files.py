@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import pydantic
 import pydantic_core
 
-from prompt_jax.errors import escape
+from prompt_jax.errors import PromptError, escape
 
 UNFINISHED = ".unfinished"
 """Suffix of files and directories that are being written."""
@@ -240,6 +241,23 @@ def filling(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     sync_folder(folder.parent if is_new else folder)
+
+
+def lock(folder: pathlib.Path) -> int:
+    """Opens and locks a directory; the lock lasts until it is closed or the process ends.
+
+    Raises:
+        PromptError: another process has locked it.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise PromptError(
+            f"another process is writing {folder}; wait until it has finished, then run again"
+        ) from None
+    return opened
 
 
 def sync_folder(folder: pathlib.Path) -> None:

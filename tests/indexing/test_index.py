@@ -15,6 +15,7 @@ from video_files import write_folder
 import prompt_jax as pj
 from prompt_jax.errors import PromptError
 from prompt_jax.indexing import building, entries
+from prompt_jax.storage import files
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +200,13 @@ def test_what_cannot_be_searched_is_said(model, folder, tmp_path):
         model.search("a", tmp_path)
     with pytest.raises(PromptError, match="has other content; name a new or empty directory"):
         model.index(folder, folder)
+    with pytest.raises(PromptError, match=r"a.png is a file; name a new"):
+        model.index(folder, folder / "a.png")
+    (place := tmp_path / "index").mkdir()
+    opened = files.lock(place)
+    with pytest.raises(PromptError, match="another process is writing"):
+        model.index(folder, place)
+    os.close(opened)
     other = pj.load(model.backbone, prepare="half")
     with pytest.raises(PromptError, match=r"stats='clip', not 'half'"):
         other.search("a", index)
