@@ -16,11 +16,13 @@ from prompt_jax import moved
 if TYPE_CHECKING:
     from prompt_jax.errors import BadImage, DataError, PromptError
     from prompt_jax.evaluation.predictions import Prediction, Predictions
+    from prompt_jax.inputs.contents import URL
     from prompt_jax.models.fitting import fit
     from prompt_jax.models.loading import load
     from prompt_jax.models.model import Model
 
 __all__ = [
+    "URL",
     "BadImage",
     "DataError",
     "Model",
@@ -33,6 +35,7 @@ __all__ = [
 
 # Looked up when asked for: what reads data imports this package, and shall not wait for JAX.
 _PLACES = {
+    "URL": "inputs.contents",
     "BadImage": "errors",
     "DataError": "errors",
     "Model": "models.model",
@@ -55,4 +58,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -34,6 +34,7 @@ from prompt_jax.errors import BadImage, PromptError, escape
 from prompt_jax.evaluation import confidence
 from prompt_jax.evaluation.predictions import Prediction
 from prompt_jax.inputs import finding
+from prompt_jax.inputs.contents import URL, is_address
 from prompt_jax.inputs.images.decoding import has_rotation
 from prompt_jax.inputs.images.files import count_kinds
 from prompt_jax.models import loading
@@ -70,6 +71,8 @@ def start(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--score", choices=confidence.SCORES, default=confidence.SCORES[0], help=of_what
     )
+    own = "download inputs that are addresses (http://…, https://…); see docs/using.md"
+    parser.add_argument("--download", action="store_true", help=own)
     steps = f"images or videos per step ({BATCH_SIZE})"
     parser.add_argument("--batch-size", type=whole(), default=BATCH_SIZE, help=steps)
     parser.add_argument("--backbone", help="path or name of the run's CLIP, if it was moved")
@@ -111,7 +114,7 @@ def start(argv: Sequence[str]) -> int:
     left_out: list[str] = []
     chosen = (classes, options.top_k, options.batch_size, options.texts)
     sure = {"threshold": options.threshold, "score": options.score}
-    for one in predict_all(model, options.inputs, *chosen, left_out, **sure):
+    for one in predict_all(model, options.inputs, *chosen, left_out, options.download, **sure):
         write(one)
         failed += bool(one.error)
         turned += not (model.inputs.upright or one.error) and has_rotation(one.source)
@@ -160,6 +163,7 @@ def predict_all(
     batch_size: int,
     texts: Any,
     left_out: list[str],
+    download: bool = False,
     **sure: Any,
 ) -> Iterator[Prediction]:
     """Yields a prediction for each image or video at these paths, in their order.
@@ -169,6 +173,7 @@ def predict_all(
         paths: files, directories and "-", see `find`.
         classes, top_k, batch_size, texts: see `Model.predict`.
         left_out: see `find`.
+        download: whether addresses are downloaded.
         sure: `threshold` and `score` of `Model.predict`.
     """
     if texts is not None:
@@ -186,11 +191,12 @@ def predict_all(
         if block := model.method.block(model.prompts):  # predictions depend on each other
             parts = itertools.repeat(block)
         for number in parts:
-            part = list(itertools.islice(ahead, number))
+            part: list[Any] = list(itertools.islice(ahead, number))
             if not part:
                 return
-            yield from model.predict(part, classes, top_k, batch_size, _skip, True, texts, **sure)
             done += len(part)
+            part = [URL(one) if download and is_address(one) else one for one in part]
+            yield from model.predict(part, classes, top_k, batch_size, _skip, True, texts, **sure)
             advance(done, "")
 
 

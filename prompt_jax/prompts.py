@@ -19,6 +19,7 @@ PHOTO = "a photo of a {}."
 STANDARD_DEVIATION = 0.02
 # Suffixes are padded to one of these lengths, which limits the number of compilations.
 BUCKETS = (4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 76)
+FEW_BUCKETS = (8, 16, 32, 76)
 
 
 @flax.struct.dataclass
@@ -60,6 +61,7 @@ def tokenize_classes(
     taken: int = 0,
     padded: bool = True,
     groups: int = 1,
+    few_lengths: bool = False,
 ) -> ClassTokens:
     """Tokenizes `template` filled with each class name (underscores become spaces).
 
@@ -69,9 +71,10 @@ def tokenize_classes(
         context_length: slots of the text tower.
         share_words: whether the words before the name are part of the shared prefix.
         taken: slots that a learned context occupies.
-        padded: whether to pad suffixes to the next of `BUCKETS`, so that other names need no new
-            compilation. Pass False if `taken` is unknown, as the padding may then not fit.
+        padded: whether to pad suffixes to the next of `BUCKETS`. Pass False if `taken` is unknown,
+            as the padding may then not fit.
         groups: see `PackedTokens`.
+        few_lengths: see `CLIP`; pads to `FEW_BUCKETS`.
 
     Raises:
         PromptError: the template has no "{}", there is no class, or a text is too long.
@@ -93,16 +96,16 @@ def tokenize_classes(
             f"the text of class {shorten(worst)} takes {context_length + longest - room} tokens"
             f"{learned}; the text tower has {context_length}: shorten the name or {advice}"
         )
-    bucket = next((b for b in BUCKETS if b >= longest), longest) if padded else longest
+    buckets = FEW_BUCKETS if few_lengths else BUCKETS if padded else ()
+    bucket = next((b for b in buckets if b >= longest), longest)
     length = min(bucket, room)
     suffix = np.zeros((len(names), length), np.int32)
     for row, tokens in zip(suffix, suffixes, strict=True):
         row[: len(tokens)] = tokens
     eot = np.array([len(tokens) - 1 for tokens in suffixes], np.int32)
     prefix = np.array([tokenizer.SOS, *rows[0][:shared]], np.int32)
-    return ClassTokens(
-        jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot), packed=pack(suffixes, groups)
-    )
+    packed = pack(suffixes, groups, few_lengths)
+    return ClassTokens(jnp.asarray(prefix), jnp.asarray(suffix), jnp.asarray(eot), packed=packed)
 
 
 def _common_prefix(rows, limit):
@@ -250,12 +253,11 @@ def encode_templates(
         PromptError: see `tokenize_classes`.
     """
     slots = clip.config.context_length
-    # Prefixes of many templates would have many lengths, each with its own compilation.
-    share_words = len(templates) == 1
+    share_words = len(templates) == 1  # prefixes of many would have many lengths, each compiled
     total = jnp.zeros((len(names), clip.config.embed_dim), jnp.float32)
     for template in templates:
-        groups = size(clip.mesh, MODEL)
-        classes = tokenize_classes(template, names, slots, share_words, groups=groups)
+        how = share_words, 0, True, size(clip.mesh, MODEL), clip.few_lengths
+        classes = tokenize_classes(template, names, slots, *how)
         features = _encode_classes(clip, frozen, classes)
         total += normalize(features) if normalized else features
     return total / len(templates)

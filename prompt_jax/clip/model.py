@@ -58,6 +58,8 @@ class CLIP:
             `jax.nn.dot_product_attention`, "xla" or "cudnn" (NVIDIA, 16-bit types).
         scan_layers: whether similar layers are compiled once, as a loop; see `layers.Layers`. Both
             forms compute the same values. The parameters may be by layer or stacked; see `arrange`.
+        few_lengths: whether the tokens of classes are padded to few lengths, so that other classes
+            seldom need another program.
     """
 
     config: CLIPConfig
@@ -68,6 +70,7 @@ class CLIP:
     shard_frozen: bool = False
     scan_layers: bool = False
     attention: Attention = "written"
+    few_lengths: bool = False
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:

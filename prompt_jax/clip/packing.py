@@ -20,6 +20,8 @@ MANY_ROWS = 32
 # Caption lengths change in every batch, and each row length is compiled once: row lengths are
 # restricted to this many values between two powers of two.
 LENGTHS_PER_OCTAVE = 8
+# Where other classes shall not need another program: 32, 48, 64, 96, …
+FEW_PER_OCTAVE = 2
 
 
 @flax.struct.dataclass
@@ -44,22 +46,30 @@ class PackedTokens:
     groups: int = flax.struct.field(pytree_node=False, default=1)
 
 
-def pack(suffixes: Sequence[Sequence[int]], groups: int = 1) -> PackedTokens:
+def pack(
+    suffixes: Sequence[Sequence[int]], groups: int = 1, few_lengths: bool = False
+) -> PackedTokens:
     """Packs the token ids of K classes, each a list that ends with EOT, into ceil(K / 16) rows.
 
     The number of rows depends on K and the number of groups only. Their length is that of the
-    longest balanced row, rounded up to a multiple of `STEP` if there are fewer than `MANY_ROWS`.
+    longest balanced row, rounded up to a multiple of `STEP` if there are fewer than `MANY_ROWS`;
+    with `few_lengths`, to one of `FEW_PER_OCTAVE` lengths.
     """
+    if few_lengths:
+        return _pack(suffixes, groups, CLASSES_PER_ROW, _few_step)
     few = len(suffixes) <= CLASSES_PER_ROW * (MANY_ROWS - 1)
     return _pack(suffixes, groups, CLASSES_PER_ROW, lambda length: STEP if few else 1)
 
 
-def pack_captions(captions: Sequence[Sequence[int]], groups: int = 1) -> PackedTokens:
+def pack_captions(
+    captions: Sequence[Sequence[int]], groups: int = 1, few_lengths: bool = False
+) -> PackedTokens:
     """Packs the token ids of a batch of N captions, each a list that ends with EOT.
 
     Like `pack`, but into ceil(N / 4) rows with one of few lengths.
     """
-    return _pack(captions, groups, CAPTIONS_PER_ROW, _octave_step)
+    step = _few_step if few_lengths else _octave_step
+    return _pack(captions, groups, CAPTIONS_PER_ROW, step)
 
 
 def stack(batches: Sequence[PackedTokens]) -> PackedTokens:
@@ -110,6 +120,10 @@ def make_room(texts: PackedTokens, number: int) -> tuple[PackedTokens, jax.Array
 
 def _octave_step(length):
     return max(STEP, 2 ** (length.bit_length() - 1) // LENGTHS_PER_OCTAVE)
+
+
+def _few_step(length):
+    return max(STEP, 2 ** (length.bit_length() - 1) // FEW_PER_OCTAVE)
 
 
 def _pack(suffixes, groups, most, find_step):

@@ -1,8 +1,9 @@
 """Checks images and videos passed by the user, and prepares them for the image tower.
 
-An image is a path, a Pillow image, uint8[H, W, 3] of any size, or float[S, S, 3] that is
-normalized already. A video is the path of a file or of a directory of frames, a list of Pillow
-images, uint8[F, H, W, 3], or float[F, S, S, 3] that is normalized already.
+An image is a path, a Pillow image, the content of a file (bytes, an open file, a `URL`),
+uint8[H, W, 3] or gray uint8[H, W] of any size, or float[S, S, 3] that is normalized already. A
+video is the path of a file or of a directory of frames, the content of a file, a list of images,
+uint8[F, H, W, 3], or float[F, S, S, 3] that is normalized already.
 """
 
 import functools
@@ -17,6 +18,8 @@ import numpy as np
 from PIL import Image
 
 from prompt_jax.errors import BadImage, BadVideo, PromptError, unknown
+from prompt_jax.inputs import contents, refusals
+from prompt_jax.inputs.contents import URL, Content
 from prompt_jax.inputs.images.decoding import as_rgb, open_image
 from prompt_jax.inputs.images.grays import UnknownWhite
 from prompt_jax.inputs.images.preprocessing import (
@@ -30,12 +33,10 @@ from prompt_jax.inputs.images.preprocessing import (
 )
 from prompt_jax.inputs.images.transforms import test_transform
 from prompt_jax.inputs.videos import sampling, transforms, vifi
-from prompt_jax.inputs.videos.opening import Video, frames_in_order, open_any
+from prompt_jax.inputs.videos.opening import Video, frames_in_order, open_any, open_content
 
 Crop = Literal["clip", "vifi"]
 CROPS = {"clip": transforms.test_transform, "vifi": vifi.test_transform}
-# Limits of a normalized image; CLIP's black is -1.8 and white 2.1.
-FARTHEST, MOST_TIMES = 10.0, 4.0
 PATHS = (str, os.PathLike)
 
 
@@ -133,30 +134,62 @@ class Inputs:
         return "video" if self.frames else "image"
 
 
-def as_items(given: Any, inputs: Inputs) -> list[Any]:
-    """Returns one or several images or videos as a list.
+def as_items(given: Any, inputs: Inputs, keep: bool = False) -> list[Any]:
+    """Returns one or several images or videos as a list; open files are read.
+
+    Args:
+        given: see the module.
+        inputs: whether they are images or videos.
+        keep: whether an open file that cannot be read, or an empty content, stays in the list as
+            its error, which `prepare` raises.
 
     Raises:
+        BadImage: there is one, unless `keep`.
         PromptError: the type is not supported, or an array has a wrong number of axes.
     """
     one = len(inputs.shape)
     if isinstance(given, (*PATHS, Image.Image)):
         return [given]
+    if contents.is_content(given):
+        return _read_contents([given], keep)
     if hasattr(given, "shape") and hasattr(given, "dtype"):
-        array = _as_array(given)
+        array = as_array(given)
         if array.dtype.kind in "OTU" and array.ndim == 1:  # paths, of pandas or NumPy
-            return array.tolist()
-        if array.ndim == one:
+            return _read_contents(array.tolist(), keep)
+        if array.ndim == one or (array.ndim == 2 and not inputs.frames and array.dtype == np.uint8):
             return [array]
         if array.ndim == one + 1:
             return list(array)
-        raise PromptError(f"{_described(array)} {_wanted(inputs)}")
-    if isinstance(given, Iterator | Sequence) and not isinstance(given, bytes | io.IOBase):
+        raise PromptError(refusals.of_array(array, inputs))
+    if isinstance(given, Iterator | Sequence):
         items = list(given)
         if inputs.frames and items and all(isinstance(item, Image.Image) for item in items):
             return [items]
-        return items
-    raise PromptError(_nothing(given, inputs))
+        return _read_contents(items, keep)
+    raise PromptError(refusals.of_type(given, inputs))
+
+
+def _read_contents(items: list[Any], keep: bool) -> list[Any]:
+    """Returns the items, with the content of bytes and open files; see `as_items`."""
+    found = list(items)
+    for number, item in enumerate(items):
+        if contents.is_content(item):
+            try:
+                found[number] = contents.as_content(item, number)
+            except (OSError, ValueError) as error:  # ValueError: of a closed file, or ours
+                if not keep:
+                    raise
+                found[number] = error
+    return found
+
+
+def name_of(item: Any, number: int) -> str:
+    """Returns the path or address of an item; of an image in memory its number, "#0"."""
+    if isinstance(item, PATHS):
+        return os.fspath(item)
+    if isinstance(item, Content):
+        return item.name
+    return item.address if isinstance(item, URL) else f"#{number}"
 
 
 def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
@@ -166,6 +199,8 @@ def prepare(item: Any, inputs: Inputs, out: np.ndarray) -> None:
         BadImage: a file cannot be read.
         PromptError: an array has an invalid shape, dtype or range.
     """
+    if isinstance(item, Exception):  # of `as_items`
+        raise item
     if is_float(item):
         out[...] = checked(item, inputs)
         return
@@ -189,6 +224,12 @@ def decode(item: Any, inputs: Inputs) -> Image.Image:
     """Returns one image in RGB, not yet normalized; raises the errors of `prepare`."""
     if isinstance(item, PATHS):
         return open_image(_path(item, BadImage), inputs.upright)
+    if isinstance(item, Content | URL):
+        content = contents.load(item)
+        try:
+            return open_image(io.BytesIO(content.data), inputs.upright)
+        except BadImage as bad:
+            raise BadImage(content.name, bad.reason) from bad
     if isinstance(item, Image.Image):
         try:
             return as_rgb(item)
@@ -201,6 +242,8 @@ def _path(item: str | os.PathLike, bad: type[BadImage]) -> Path:
     """Converts to a path; rejects an empty one, which pathlib takes for the current directory."""
     if not os.fspath(item):
         raise bad("''", "an empty path")
+    if contents.is_address(item):
+        raise bad(os.fspath(item), contents.describe_address(os.fspath(item)))
     return Path(item)
 
 
@@ -208,6 +251,9 @@ def open_video(item: Any, inputs: Inputs) -> Video:
     """Opens one video, not yet normalized; raises the errors of `prepare`."""
     if isinstance(item, PATHS):
         return open_any(_path(item, BadVideo), inputs.upright)
+    if isinstance(item, Content | URL):
+        content = contents.load(item)
+        return open_content(content.data, content.name, inputs.upright)
     if isinstance(item, list | tuple):
         frames = [decode(frame, inputs) for frame in item]
     else:
@@ -246,40 +292,29 @@ def checked(item: Any, inputs: Inputs) -> np.ndarray:
     Raises:
         PromptError: it has another shape, or values out of the range of normalized images.
     """
-    array = _as_array(item).astype(np.float32)
-    if array.shape != inputs.shape:
-        raise PromptError(
-            f"{_described(item)} {_wanted(inputs)}{_turned(array.shape, inputs.shape)}"
-        )
-    if not np.isfinite(array).all():
-        raise PromptError(f"{_described(item)} some of its values are NaN or infinite")
-    least, most = float(array.min()), float(array.max())
-    black, white = inputs.preprocessing.bounds
-    unprepared = black < -0.1 and 0 <= least < most <= 1
-    if max(-least, most) > max(FARTHEST, -MOST_TIMES * black, MOST_TIMES * white) or unprepared:
-        raise PromptError(
-            f"{_described(item)} its values are from {least:g} to {most:g}: floating-point arrays "
-            "must be normalized (mean subtracted, divided by the standard deviation; about "
-            f"{black:.1f} to {white:.1f}). Pass uint8 of 0 to 255, or the output of `preprocess`"
-        )
+    array = as_array(item).astype(np.float32)
+    if array.shape != inputs.shape or refusals.looks_unprepared(array, inputs.preprocessing):
+        raise PromptError(refusals.of_array(as_array(item), inputs))
     return array
 
 
-def _pixels(item, inputs, axes):
-    """Returns uint8[..., H, W, 3] of an image (3 axes) or video (4)."""
+def _pixels(item: Any, inputs: Inputs, axes: int) -> np.ndarray:
+    """Returns uint8[..., H, W, 3] of an image (3 axes) or video (4); gray has 1 channel or none."""
     if not (hasattr(item, "shape") and hasattr(item, "dtype")):
-        raise PromptError(_nothing(item, inputs))
-    array = _as_array(item)
-    fits = array.ndim == axes and array.shape[-1] == CHANNELS and array.size
-    if array.dtype != np.uint8 or not fits:
-        hint = _turned(array.shape, (*[None] * (axes - 1), CHANNELS))
-        if array.ndim == axes and array.shape[-1] == 4:
-            hint = "; drop the fourth channel: x[..., :3]"
-        raise PromptError(f"{_described(array)} {_wanted(inputs)}{hint}")
-    return np.ascontiguousarray(array)
+        raise PromptError(refusals.of_type(item, inputs))
+    array = as_array(item)
+    if array.dtype == np.uint8 and array.size:
+        if array.ndim == axes - 1 == 2:
+            array = array[..., None]
+        if array.ndim == axes and array.shape[-1] == 1:
+            array = np.repeat(array, CHANNELS, axis=-1)
+        if array.ndim == axes and array.shape[-1] == CHANNELS:
+            return np.ascontiguousarray(array)
+    raise PromptError(refusals.of_array(array, inputs))
 
 
-def _as_array(item):
+def as_array(item: Any) -> np.ndarray:
+    """Returns an array of NumPy; raises a PromptError if it cannot be read."""
     try:
         return np.asarray(item)
     except (TypeError, RuntimeError, ValueError) as error:  # tensors of PyTorch raise these
@@ -287,32 +322,3 @@ def _as_array(item):
             f"{type(item).__name__} of {item.dtype}{list(item.shape)} cannot be read by NumPy "
             f"({error})"
         ) from error
-
-
-def _nothing(item, inputs):
-    return f"a value of type {type(item).__name__} is not a valid {inputs.kind}; {_wanted(inputs)}"
-
-
-def _turned(shape, wanted):
-    """Returns a hint if channels come first, as in PyTorch."""
-    if len(shape) == len(wanted) and shape[-3] == CHANNELS and shape[-1] != CHANNELS:
-        return "; its channels come first, so move them: np.moveaxis(x, -3, -1)"
-    return ""
-
-
-def _described(array):
-    return f"an array of {array.dtype}{list(array.shape)}:"
-
-
-def _wanted(inputs):
-    size = inputs.image_size
-    if inputs.frames:
-        return (
-            "a video is a path, a list of Pillow images, uint8[frames, height, width, 3] of any "
-            f"size, or normalized float[{inputs.frames}, {size}, {size}, 3]; several are a list, "
-            "or have an additional first axis"
-        )
-    return (
-        "an image is a path, a Pillow image, uint8[height, width, 3] of any size, or "
-        f"normalized float[{size}, {size}, 3]; several are a list, or have an additional first axis"
-    )

@@ -95,7 +95,8 @@ class Captioning(NamedTuple):
     losses: Callable[[Prompts, Task, Array, PackedTokens], dict[str, Float[Array, ""]]]
 
 
-def _no_constants(task: Task, class_names: Sequence[str], texts: Sequence[str]) -> None:
+def no_constants(task: Task, class_names: Sequence[str], texts: Sequence[str]) -> None:
+    """Returns None: the default of `Encoders.constants`."""
     del task, class_names, texts
 
 
@@ -144,7 +145,7 @@ class Encoders(NamedTuple):
     texts: str = ""
     frame_groups: Callable[[Any], int] = zero
     captioning: Captioning | None = None
-    constants: Callable[[Task, Sequence[str], Sequence[str]], Any] = _no_constants
+    constants: Callable[[Task, Sequence[str], Sequence[str]], Any] = no_constants
     forward: Callable[[Prompts, Any, Task, Any], Output] | None = None
     learn: Learn | None = None
     own_classes_only: Callable[[Any], bool] = never

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from prompt_jax.clip import CLIP, Frozen, normalize
 from prompt_jax.clip.packing import PackedTokens
@@ -49,6 +49,9 @@ MakeOptimizer = Callable[
     [optax.GradientTransformation, Any, int, int], optax.GradientTransformation
 ]
 
+OF_SPARE = -1e9
+"""The logit of a class that only fills up the number of classes."""
+
 KEPT = ("features", "frames", "statistics")
 """Values of `Method.input` whose frozen features can be computed once and cached."""
 
@@ -71,6 +74,8 @@ class Task:
         clip: the backbone without its parameters.
         settings: the method's `Settings`.
         texts: the texts of classes that the method reads, see `Method.texts`; None for others.
+        real: False for classes that only fill up the number of classes, see `Method.spare_from`;
+            None if there are none.
     """
 
     frozen: Frozen
@@ -80,6 +85,7 @@ class Task:
     clip: CLIP = flax.struct.field(pytree_node=False)
     settings: Any = flax.struct.field(pytree_node=False)
     texts: Texts | None = flax.struct.field(pytree_node=False, default=None)
+    real: Bool[Array, " classes"] | None = None
 
     @property
     def sos(self) -> Cache:
@@ -158,6 +164,12 @@ def never(settings: Any) -> bool:
     return False
 
 
+def one(settings: Any) -> int:
+    """Returns 1: `Method.spare_from` of methods whose classes do not affect each other."""
+    del settings
+    return 1
+
+
 def zero(settings: Any) -> int:
     """Returns 0: the default of numbers that depend on settings or prompts."""
     del settings
@@ -201,6 +213,9 @@ class Method(NamedTuple):
         context_slots: settings -> how many slots of the text tower lie between SOS and the tokens
             of `Task.names`; longer names are rejected before they are encoded. Without it, names
             are padded to the longest name only, and rejected when they are encoded.
+        spare_from: settings -> the number of classes from which on further ones, whose logits
+            `cosine_logits` makes very small, change no logits of the others; 0: they always may.
+            `predict` then fills up lists of classes, so that other lists need no other program.
         block: prompts -> if a prediction depends on other test images: the most images of which
             `forward` takes the features at once, as many as there are; 0 if on the image alone.
         copies_weights: whether `init` copies weights of the backbone, which then must be float32.
@@ -229,6 +244,7 @@ class Method(NamedTuple):
     labeling: Labeling | None = None
     own_classes_only: Callable[[Any], bool] = never
     context_slots: Callable[[Any], int] = zero
+    spare_from: Callable[[Any], int] = zero
     block: Callable[[Prompts], int] = zero
     copies_weights: bool = False
     texts: str = ""
@@ -279,7 +295,9 @@ def make_task(
         room, taken = clip.config.context_length, method.context_slots(settings)
         padded = method.context_slots is not zero
         groups = size(clip.mesh, MODEL)
-        names = tokenize_classes("{}.", class_names, room, True, taken, padded, groups)
+        names = tokenize_classes(
+            "{}.", class_names, room, True, taken, padded, groups, clip.few_lengths
+        )
     names = dataclasses.replace(names, sos=_encode_sos(clip, frozen, names.prefix[:1]))
     task = Task(frozen, names, jnp.asarray(index, jnp.int32), None, clip, settings, texts)
     return dataclasses.replace(task, constants=method.constants(task, class_names, template))
@@ -326,4 +344,5 @@ def cosine_logits(
     equation = "bd,kd->bk" if text_features.ndim == 2 else "bd,bkd->bk"
     # 1/τ is about 100, which would amplify the rounding of accelerators' default precision.
     cosines = jnp.einsum(equation, image_features, text_features, precision="highest")
-    return constrain(task.clip.mesh, task.scale * cosines, DATA, MODEL)
+    logits = constrain(task.clip.mesh, task.scale * cosines, DATA, MODEL)
+    return logits if task.real is None else jnp.where(task.real, logits, OF_SPARE)

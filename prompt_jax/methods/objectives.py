@@ -14,7 +14,7 @@ from prompt_jax.clip.packing import PackedTokens, pack_captions
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
 from prompt_jax.errors import PromptError, shorten
 from prompt_jax.mesh import DATA, MODEL, constrain, size, sum_rows
-from prompt_jax.methods.encoders import Encoders, encode_captions, pool_frames
+from prompt_jax.methods.encoders import Encoders, encode_captions, no_constants, pool_frames
 from prompt_jax.methods.method import (
     Method,
     Output,
@@ -23,6 +23,8 @@ from prompt_jax.methods.method import (
     Task,
     Videos,
     describe_classes,
+    one,
+    zero,
 )
 from prompt_jax.text.class_names import fill
 
@@ -122,7 +124,7 @@ def recognize(encoders: Encoders) -> Method:
         place = {name: label for label, name in enumerate(class_names)}
         several = len(texts) > len(class_names)
         return Classes(
-            pack_captions(captions.tokens, size(task.clip.mesh, MODEL)),
+            pack_captions(captions.tokens, size(task.clip.mesh, MODEL), task.clip.few_lengths),
             None if plain is None else describe_classes(task, class_names, plain),
             jnp.asarray([place[name] for name in names]) if several else None,
             encoders.constants(task, class_names, texts),
@@ -147,6 +149,7 @@ def recognize(encoders: Encoders) -> Method:
         losses = encoders.losses(task, prepared, task.constants.plain)
         return Output(logits[None], losses=losses)
 
+    apart = not (encoders.texts or encoders.forward) and encoders.constants is no_constants
     return Method(
         encoders.Settings,
         encoders.init,
@@ -162,6 +165,7 @@ def recognize(encoders: Encoders) -> Method:
         frame_groups=encoders.frame_groups,
         learn=encoders.learn,
         own_classes_only=encoders.own_classes_only,
+        spare_from=one if apart else zero,
     )
 
 

@@ -25,6 +25,7 @@ from prompt_jax.models.saved import Saved
 from prompt_jax.models.saved_fields import DTYPES
 from prompt_jax.prompts import PHOTO
 from prompt_jax.storage import schemas
+from prompt_jax.training import compiled
 from prompt_jax.training.sharding import Placement, find_devices
 
 HUB = "hf:"
@@ -44,6 +45,7 @@ def load(
 ) -> Model:
     """Loads a CLIP with trained prompts, or a bare backbone.
 
+    Programs that are compiled from now on are cached on disk, see `training.compiled`.
     Values that a bare backbone's files do not state are printed as notes, and listed in
     `Model.assumed`.
 
@@ -75,6 +77,7 @@ def load(
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 0:
         raise PromptError(f"frames={frames!r} must be a whole number: 0 for images, or more")
     find_devices()
+    compiled.keep()
     text = os.fspath(source)
     folder = _download(text.removeprefix(HUB)) if text.startswith(HUB) else _model_folder(source)
     if folder is None:

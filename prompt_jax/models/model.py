@@ -5,42 +5,40 @@ import functools
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax import methods
-from prompt_jax.clip import CLIP, Frozen, normalize, tokenizer
+from prompt_jax.clip import CLIP, Frozen, tokenizer
 from prompt_jax.clip.vocabulary.captions import tokenize_captions
-from prompt_jax.errors import ArgumentError, BadImage, PromptError
-from prompt_jax.evaluation import confidence, programs
+from prompt_jax.errors import ArgumentError, PromptError
+from prompt_jax.evaluation import class_lists, confidence, programs
 from prompt_jax.evaluation.predictions import Predictions, check_finite, describe_single_class
 from prompt_jax.evaluation.programs import compiled
 from prompt_jax.evaluation.retrieval import text_batches
 from prompt_jax.indexing import searching
-from prompt_jax.inputs.preparation import PATHS, Inputs, as_items, prepare
+from prompt_jax.inputs.batching import OnError
+from prompt_jax.inputs.preparation import Inputs, as_items, prepare
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import OF_IMAGES
 from prompt_jax.models import running, saved
-from prompt_jax.prompts import PHOTO, encode_templates
-from prompt_jax.storage.files import filling, is_free
+from prompt_jax.prompts import PHOTO
 from prompt_jax.text import text_files
 from prompt_jax.text.class_names import check_names, describe_repeated, repeated
 from prompt_jax.text.class_texts import PASS, Texts
 
 BATCH_SIZE = 64
-MANY = 256  # images or videos from which on a progress bar is shown
-TASKS_KEPT = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """A frozen CLIP with a method and its prompts.
 
-    Programs are compiled at the first call for a batch size and number of classes, and cached;
-    there are only a few batch sizes. All devices are used.
+    Programs are compiled at the first call for a batch size and number of classes, and cached.
+    There are few of both: other numbers are padded. All devices are used.
 
     Attributes:
         name: name of the method.
@@ -107,10 +105,7 @@ class Model:
         return tokenizer.tokenize(_listed(texts), self.clip.config.context_length)
 
     def encode_images(
-        self,
-        images: Any,
-        batch_size: int = BATCH_SIZE,
-        on_error: Callable[[BadImage], None] | None = None,
+        self, images: Any, batch_size: int = BATCH_SIZE, on_error: OnError | None = None
     ) -> np.ndarray:
         """Returns features float32[P, d] of images or videos, L2-normalized.
 
@@ -120,20 +115,18 @@ class Model:
         Args:
             images: one or several, see `inputs.preparation`.
             batch_size: images per step, at most.
-            on_error: called with the error of each file that cannot be read, whose features are
-                NaN; None raises the error.
+            on_error: see `predict`; the features of what cannot be read are NaN.
 
         Raises:
-            BadImage: a file cannot be read.
-            PromptError: an array has an invalid shape or type.
+            BadImage: a file cannot be read, and `on_error` is None.
+            PromptError: an array has an invalid shape or type, and `on_error` is None.
         """
         if encoders := self.encoders:
             task, _ = self._without_classes
             run = functools.partial(compiled(encoders.encode_videos), self.prompts, task)
         else:
             run = functools.partial(programs.encode_images, self._tower, self.frozen)
-        items = as_items(images, self.inputs)
-        return self._run(items, run, batch_size, on_error)[0]
+        return self._run(images, run, batch_size, on_error)[1]
 
     def encode_texts(self, texts: Sequence[str] | str) -> np.ndarray:
         """Returns features float32[N, d] of texts, L2-normalized; see `encode_images`.
@@ -190,7 +183,7 @@ class Model:
             task="classes",
             _tasks={},
         )
-        model._task_of(self._names(names))  # raises if a name cannot be encoded
+        model._task_of(model._names(names))  # raises if a name cannot be encoded
         return model
 
     def predict(
@@ -199,7 +192,7 @@ class Model:
         classes: Sequence[str] | None = None,
         top_k: int = 5,
         batch_size: int = BATCH_SIZE,
-        on_error: Callable[[BadImage], None] | None = None,
+        on_error: OnError | None = None,
         quiet: bool = False,
         texts: Any = None,
         threshold: float | None = None,
@@ -213,36 +206,30 @@ class Model:
             top_k: classes per `Prediction`.
             batch_size: images per step, at most. It does not change which images a prediction of a
                 method with `Method.block` depends on: all of the call, or of blocks of so many.
-            on_error: called with the error of each file that cannot be read, whose prediction has
-                no classes, logits NaN and label -1; None raises the error.
+            on_error: called with the error of each image or video that cannot be read, of a file
+                or in memory; its prediction has no classes, logits NaN and label -1. None raises
+                the error.
             quiet: hides the progress bar.
             texts: texts of these classes, for methods that read them; see `fit`. None: the model's.
             threshold: images whose score is below it are none of these classes, with label -1.
             score: "probability", "max_logit" or "energy"; see `Predictions.scores`.
 
         Raises:
-            BadImage: a file cannot be read.
-            PromptError: an array has an invalid shape or type, there are no classes, or the method
-                does not support these.
+            BadImage: a file cannot be read, and `on_error` is None.
+            PromptError: an array has an invalid shape or type, and `on_error` is None; there are
+                no classes; or the method does not support these.
         """
         _check_number("top_k", top_k)
-        _check_number("batch_size", batch_size)
-        if on_error is not None and not callable(on_error):
-            raise PromptError(f"on_error={on_error!r} must be a function or None")
         names = self._names(classes)
         confidence.check_threshold(threshold, score, len(names))
         task, prepared = self._task_of(names, self.read_texts(texts))
-        items = as_items(images, self.inputs)
         program = programs.logits(self.method)
         if len(names) == 1:
             program = programs.logits_and_cosine(self.name, self.method)
         run = functools.partial(program, self.prompts, prepared, task)
-        logits, errors = self._run(items, run, batch_size, on_error, quiet, task)
-        sources = tuple(
-            os.fspath(item) if isinstance(item, PATHS) else f"#{number}"
-            for number, item in enumerate(items)
-        )
+        sources, logits, errors = self._run(images, run, batch_size, on_error, quiet, task)
         logits, cosines = np.moveaxis(logits, 1, 0), None
+        logits = logits[..., : len(names)]  # see `class_lists`
         check_finite(logits, errors)
         if len(names) == 1:
             warnings.warn(describe_single_class(names[0]), stacklevel=2)
@@ -250,28 +237,45 @@ class Model:
         sure = self.temperature, threshold, score
         return Predictions(sources, names, logits, top_k, errors, cosines, *sure)
 
-    def save(self, folder: str | os.PathLike) -> pathlib.Path:
+    def save(self, folder: str | os.PathLike, overwrite: bool = False) -> pathlib.Path:
         """Writes model.json and prompts.safetensors, without the backbone, for `load`.
 
         Texts of classes that the method reads are written to texts.json.
 
         Args:
             folder: a new or empty directory.
+            overwrite: whether it may also hold a saved model, which is replaced.
 
         Returns:
             the directory.
 
         Raises:
-            PromptError: the directory is not empty, or the model averages templates.
+            PromptError: the directory holds something else, or the model averages templates.
         """
-        if self.texts:
-            raise PromptError(f"a model of {len(self.texts)} templates cannot be saved; use one")
-        path = pathlib.Path(folder)
-        if not is_free(path):
-            raise PromptError(f"{path} already exists; name a new or empty directory")
-        with filling(path) as aside:
-            saved.write(aside, saved.of_model(self))
-        return path
+        return saved.save(self, pathlib.Path(folder), overwrite)
+
+    def warm_up(
+        self,
+        batch_sizes: Sequence[int] = (1,),
+        classes: Sequence[str] | None = None,
+        texts: Any = None,
+    ) -> None:
+        """Compiles, or reads from disk, the programs of `predict`, so that no answer waits.
+
+        Args:
+            batch_sizes: numbers of images per call, as a service will pass them.
+            classes, texts: as for `predict`; other lists of about as many classes then need no
+                other program, see docs/using.md.
+
+        Raises:
+            PromptError: a number is below 1, or as for `predict`.
+        """
+        blank = np.zeros(self.inputs.shape, np.float32)
+        for number in batch_sizes:
+            _check_number("batch_sizes", number)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the classes: `predict` repeats them
+                self.predict([blank] * number, classes, quiet=True, texts=texts)
 
     def _names(self, classes):
         names = self.class_names if classes is None else classes
@@ -298,18 +302,12 @@ class Model:
 
     def _task_of(self, names, texts=None):
         """Returns the task of these classes and its prepared state; caches the last few."""
-        key = tuple(names), texts
-        if key not in self._tasks:
-            index = methods.index_trained(self.class_names, names)
-            made = self.method, self._tower, self.frozen, names, self.settings, self.template
-            task = methods.make_task(*made, index, texts)
-            if self.texts:
-                features = encode_templates(self.clip, self.frozen, self.texts, names)
-                task = dataclasses.replace(task, constants=normalize(features))
-            while len(self._tasks) >= TASKS_KEPT:
-                self._tasks.pop(next(iter(self._tasks)))
-            self._tasks[key] = (task, compiled(self.method.prepare)(self.prompts, task))
-        return self._tasks[key]
+        made = self.method, self.prompts, self._tower, self.frozen, self.settings, self.template
+        # The trained classes stay the same: a program of their own is the smallest.
+        may_fill = not self.prompts or names != self.class_names
+        listed = names, self.class_names, texts, self.texts, may_fill
+        key = names, texts
+        return class_lists.keep(self._tasks, key, lambda: class_lists.make(*made, *listed))
 
     @property
     def encoders(self) -> methods.Encoders | None:
@@ -327,21 +325,21 @@ class Model:
     @property
     def _without_classes(self):
         """Returns a task without classes, for encoding videos and texts."""
-        if None not in self._tasks:
-            encoders = methods.retrieve(methods.get_encoders(self.name))
-            task = methods.make_task(encoders, self.clip, self.frozen, (), self.settings)
-            self._tasks[None] = (task, None)
-        return self._tasks[None]
 
-    def _run(self, items, program, batch_size, on_error=None, quiet=False, task=None):
+        def make():
+            encoders = methods.retrieve(methods.get_encoders(self.name))
+            return methods.make_task(encoders, self.clip, self.frozen, (), self.settings), None
+
+        return class_lists.keep(self._tasks, None, make)
+
+    def _run(self, images, program, batch_size, on_error=None, quiet=False, task=None):
         """Runs a program in batches, or that of a task in the method's blocks; see `running`."""
         _check_number("batch_size", batch_size)
-        title = "" if quiet or len(items) < MANY else f"{self.name} on {self.inputs.kind}s"
+        title = "" if quiet else f"{self.name} on {self.inputs.kind}s"
+        block = 0 if task is None else self.method.block(self.prompts)
+        blocks = block, functools.partial(programs.features(self.method), task)
         how = self.inputs, batch_size, title, on_error
-        if task is None or not (block := self.method.block(self.prompts)):
-            return running.run(program, items, *how)
-        encode = functools.partial(programs.features(self.method), task)
-        return running.run_on_features(program, encode, block, items, *how)
+        return running.run_given(program, images, blocks, *how)
 
 
 def _check_number(field, value):

@@ -12,11 +12,44 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.cli import progress
-from prompt_jax.errors import BadImage
+from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.evaluation import blocks
-from prompt_jax.inputs.batching import in_batches, sizes_for
-from prompt_jax.inputs.preparation import Inputs
+from prompt_jax.inputs.batching import OnError, in_batches, sizes_for, split
+from prompt_jax.inputs.preparation import Inputs, as_items, name_of
 from prompt_jax.training.sharding import Placement
+
+MANY = 256  # images or videos from which on a progress bar is shown
+
+
+def run_given(
+    program: Callable[[jax.Array], jax.Array],
+    given: Any,
+    blocks: tuple[int, Callable[[jax.Array], jax.Array]],
+    inputs: Inputs,
+    batch_size: int,
+    title: str,
+    on_error: OnError | None,
+) -> tuple[tuple[str, ...], np.ndarray, dict[int, BadImage]]:
+    """Returns the names of what the user passed, a program's outputs, and the errors by number.
+
+    Args:
+        program, inputs, batch_size, title, on_error: see `run`.
+        given: see `preparation.as_items`.
+        blocks: `most` and `encode` of `run_on_features`; 0 for a program of single items.
+
+    Raises:
+        PromptError: `on_error` is neither a function nor None.
+        BadImage: see `run`.
+    """
+    if on_error is not None and not callable(on_error):
+        raise PromptError(f"on_error={on_error!r} must be a function or None")
+    items = as_items(given, inputs, keep=on_error is not None)
+    names = tuple(name_of(item, number) for number, item in enumerate(items))
+    how = items, inputs, batch_size, title if len(items) >= MANY else "", on_error
+    most, encode = blocks
+    if not most:
+        return names, *run(program, *how)
+    return names, *run_on_features(program, encode, most, *how)
 
 
 def run(
@@ -25,7 +58,7 @@ def run(
     inputs: Inputs,
     batch_size: int,
     title: str = "",
-    on_error: Callable[[BadImage], None] | None = None,
+    on_error: OnError | None = None,
 ) -> tuple[np.ndarray, dict[int, BadImage]]:
     """Returns a program's outputs, float32[P, …], and the errors of unreadable items by number.
 
@@ -41,27 +74,29 @@ def run(
         BadImage: see `on_error`.
     """
     errors: dict[int, BadImage] = {}
-    if not items:
-        blank = jax.ShapeDtypeStruct((1, *inputs.shape), jnp.float32)
-        return np.zeros((0, *jax.eval_shape(program, blank).shape[1:]), np.float32), errors
     placement = Placement()
-    sizes = sizes_for(batch_size, placement.data)
+    cheapest = jax.default_backend() == "cpu"
+    sizes = split(len(items), sizes_for(batch_size, placement.data), cheapest)
     done, waiting, out = 0, None, None
     with progress.bar(title, len(items)) if title else progress.silence() as advance:
         for batch in in_batches(items, inputs, sizes, on_error):
             errors |= batch.errors
-            found = program(placement.split(batch.images))
-            # The device computes this batch while the next one is read.
-            if waiting is not None:
-                _put(out, *waiting)
-            else:
-                out = np.full((len(items), *found.shape[1:]), np.nan, np.float32)
-            waiting = (batch.places, found)
             done += len(batch.places) + len(batch.errors)
+            if len(batch.places):
+                found = program(placement.split(batch.images))
+                # The device computes this batch while the next one is read.
+                if out is None:
+                    out = np.full((len(items), *found.shape[1:]), np.nan, np.float32)
+                if waiting is not None:
+                    _put(out, *waiting)
+                waiting = (batch.places, found)
             advance(done, "")
         if waiting is not None:
             _put(out, *waiting)
-    assert out is not None
+    if out is None:  # nothing was computed
+        blank = jax.ShapeDtypeStruct((1, *inputs.shape), jnp.float32)
+        shape = jax.eval_shape(program, blank).shape[1:]
+        out = np.full((len(items), *shape), np.nan, np.float32)
     return out, errors
 
 

@@ -19,10 +19,18 @@ import safetensors.numpy
 
 from prompt_jax import methods
 from prompt_jax.clip import CLIPConfig, loading
-from prompt_jax.errors import PromptError, quote
+from prompt_jax.errors import PromptError, escape, quote
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import saved_arrays, saved_fields
-from prompt_jax.storage.files import check, check_seal, read_json, seal, write_files
+from prompt_jax.storage.files import (
+    check,
+    check_seal,
+    filling,
+    is_free,
+    read_json,
+    seal,
+    write_files,
+)
 from prompt_jax.text import class_texts, text_files
 from prompt_jax.text.class_texts import Texts
 
@@ -101,6 +109,33 @@ def of_model(model: Any) -> Saved:
 
 
 _FIELDS = {field.name for field in dataclasses.fields(Saved)}
+
+
+def save(model: Any, folder: pathlib.Path, overwrite: bool) -> pathlib.Path:
+    """Writes a `Model` into a new directory; see `Model.save`."""
+    if model.texts:
+        raise PromptError(f"a model of {len(model.texts)} templates cannot be saved; use one")
+    if is_free(folder):
+        with filling(folder) as aside:
+            write(aside, of_model(model))
+        return folder
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if MODEL not in there:
+        raise PromptError(f"{folder} already exists; name a new or empty directory")
+    if not overwrite:
+        raise PromptError(
+            f"{folder} already holds a model; pass overwrite=True to replace it, or name a new or "
+            "empty directory"
+        )
+    if others := sorted(there - {MODEL, PROMPTS, TEXTS}):
+        raise PromptError(
+            f"{folder} holds {escape(others[0])}, which is not part of a saved model; name a new "
+            "or empty directory"
+        )
+    write(folder, of_model(model))
+    if model.class_texts is None:  # model.json no longer refers to it
+        (folder / TEXTS).unlink(missing_ok=True)
+    return folder
 
 
 def write(folder: pathlib.Path, saved: Saved) -> None:

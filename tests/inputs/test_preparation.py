@@ -114,16 +114,20 @@ def test_one_or_several(what, inputs, number):
 @pytest.mark.parametrize(
     ("item", "inputs", "words"),
     [
-        (PIXELS[0, ..., 0], IMAGES, r"uint8\[20, 24\].*uint8\[height, width, 3\]"),
+        (PIXELS[..., 0], IMAGES, r"if these are gray images, .*: x\[\.\.\., None\]"),
+        (PIXELS[0, ..., :1].T, IMAGES, r"its gray channel comes first, so move it: "),
         (np.moveaxis(PIXELS[0], -1, 0), IMAGES, r"channels come first.*np.moveaxis\(x, -3, -1\)"),
         (np.moveaxis(PIXELS, -1, 1), VIDEOS, r"channels come first"),
         (np.moveaxis(NORMAL[0], -1, 0), IMAGES, r"float32\[3, 16, 16\].*channels come first"),
         (np.dstack([PIXELS[0], PIXELS[0, ..., :1]]), IMAGES, r"fourth channel: x\[\.\.\., :3\]"),
-        (PIXELS[0].astype(np.int64), IMAGES, r"int64\[20, 24, 3\]"),
-        (PIXELS[0] > 9, IMAGES, r"bool\[20, 24, 3\]"),
+        (PIXELS[0].astype(np.int64), IMAGES, r"int64\[20, 24, 3\].*; convert it: x\.astype"),
+        (PIXELS[0] > 9, IMAGES, r"bool\[20, 24, 3\].*; convert it: x\."),
         (NORMAL[0, :8], IMAGES, r"float32\[8, 16, 3\].*float\[16, 16, 3\]"),
-        (PIXELS[0, :16, :16] / 255, IMAGES, r"from 0 to 0\.99\d+: .*normalized.*uint8"),
-        (PIXELS[0, :16, :16] * 1.0, IMAGES, r"from 0 to 254: "),
+        (PIXELS[0, :16, :16] / 255, IMAGES, r"to 0\.99\d+; convert 0\.\.1: np\.round\(x \* 255"),
+        (PIXELS[0] / 255, IMAGES, r"from 0 to 1; convert 0\.\.1: np\.round\(x \* 255\)"),
+        (PIXELS[0].astype(np.uint16) * 99, IMAGES, r"scale them to 0\.\.255 and convert"),
+        (9 * NORMAL[0], IMAGES, r"must be normalized .*pass uint8 of 0 to 255"),
+        (PIXELS[0, :16, :16] * 1.0, IMAGES, r"from 0 to 254; convert 0\.\.255: "),
         (np.full((16, 16, 3), np.nan), IMAGES, r"NaN or infinite"),
         (3, IMAGES, r"a value of type int is not a valid image"),
         (None, VIDEOS, r"NoneType is not a valid video"),
@@ -156,17 +160,47 @@ def test_a_tensor_that_numpy_cannot_read_is_explained():
         preparation.as_items(Tensor(), IMAGES)
 
 
-@pytest.mark.parametrize("item", [PIXELS[0, 0], np.zeros((1, 1, 2, 9, 9, 3)), 7, None, b"image"])
+@pytest.mark.parametrize("item", [PIXELS[0].T[0] * 1.0, np.zeros((1, 1, 2, 9, 9, 3)), 7, None])
 def test_as_items_rejects_what_is_neither_one_nor_several(item):
     with pytest.raises(PromptError, match="an image is a path"):
         preparation.as_items(item, IMAGES)
 
 
-def test_batches_have_every_image_once_in_few_sizes():
-    sizes = batching.sizes_for(4)
-    assert sizes == [1, 4]
+@pytest.mark.parametrize(
+    ("number", "on_cpu", "on_accelerator"),
+    [
+        (1, [1], [1]),
+        (3, [1, 1, 1], [4]),
+        (6, [4, 1, 1], [16]),
+        (15, [16], [16]),
+        (17, [16, 1], [64]),
+        (63, [64], [64]),
+        (130, [64, 64, 1, 1], [64, 64, 64]),
+    ],
+)
+def test_images_are_padded_little(number, on_cpu, on_accelerator):
+    sizes = batching.sizes_for(64)
+    assert batching.split(number, sizes) == on_cpu
+    assert batching.split(number, sizes, cheapest=False) == on_accelerator
+
+
+@pytest.mark.parametrize("cheapest", [True, False])
+def test_every_number_of_images_fits_with_less_padding_than_in_one_size(cheapest):
+    for devices in (1, 8):
+        sizes = batching.sizes_for(64, devices)
+        for number in range(200):
+            found = batching.split(number, sizes, cheapest)
+            assert number <= sum(found) and {*found} <= {*sizes}
+            if cheapest:
+                assert sum(found) - number < 4 * devices
+            else:
+                assert len({*found}) <= 1
+
+
+def test_batches_have_every_image_once():
+    assert batching.sizes_for(4) == [1, 4]
     assert batching.sizes_for(64, devices=8) == [8, 16, 64]
-    found = list(batching.in_batches(list(PIXELS), IMAGES, sizes))
+    found = list(batching.in_batches(list(PIXELS), IMAGES, [4, 4]))
     assert [len(batch.images) for batch in found] == [4, 4]
     assert np.concatenate([batch.places for batch in found]).tolist() == list(range(6))
     np.testing.assert_array_equal(found[1].images[1], prepared(PIXELS[5]))
@@ -185,6 +219,11 @@ def test_an_unreadable_image_raises_or_is_reported():
     np.testing.assert_array_equal(batch.images[1], prepared(PIXELS[1]))
 
 
-def test_an_invalid_array_among_many_is_not_an_unreadable_file():
-    with pytest.raises(PromptError, match="int64"):
-        list(batching.in_batches([PIXELS[0], PIXELS[0].astype(int)], IMAGES, [4], print))
+def test_an_invalid_array_among_many_is_named_or_reported():
+    items = [PIXELS[0], PIXELS[0].astype(int), 3]
+    with pytest.raises(PromptError, match="#1: an array of int64"):
+        list(batching.in_batches(items, IMAGES, [4]))
+    reported = []
+    list(batching.in_batches(items, IMAGES, [4], reported.append))
+    assert [bad.image for bad in reported] == ["#1", "#2"]
+    assert reported[1].reason.startswith("a value of type int is not a valid image")

@@ -14,6 +14,7 @@ from prompt_jax.methods.method import (
     Task,
     cosine_logits,
     describe_classes,
+    one,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text
@@ -62,7 +63,9 @@ def forward(
     return Output(cosine_logits(task, normalize(mixed), task.constants)[None])
 
 
-METHOD = Method(Settings, init, forward, input="features", constants=describe_classes)
+METHOD = Method(
+    Settings, init, forward, input="features", constants=describe_classes, spare_from=one
+)
 
 # Learning rate, batch size and Adam as published; epochs and schedule are CoOp's for 16 shots.
 RECORD = Record(

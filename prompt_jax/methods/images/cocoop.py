@@ -7,7 +7,14 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
-from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits
+from prompt_jax.methods.method import (
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    one,
+)
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, cross_dataset, domain_generalization, halves
 from prompt_jax.prompts import encode_classes, generate, init_context, init_generator
@@ -53,6 +60,7 @@ METHOD = Method(
     forward,
     input="features",
     context_slots=lambda settings: settings.context_length,
+    spare_from=one,
 )
 
 RECORD = Record(

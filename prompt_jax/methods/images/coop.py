@@ -130,6 +130,7 @@ METHOD = Method(
     constants=constants,
     own_classes_only=lambda settings: settings.class_specific,
     context_slots=lambda settings: settings.context_length,
+    spare_from=lambda settings: int(not settings.class_specific),
 )
 
 TRAINED = Recipe(200, 32, 0.002, settings={"context_length": 4, "context_words": "a photo of a"})

@@ -8,7 +8,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
+from prompt_jax.methods.method import (
+    Images,
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    one,
+)
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import DEEPER, Record
 from prompt_jax.prompts import (
@@ -80,7 +88,7 @@ def context_slots(settings: Settings) -> int:
     return slots_before(settings.text_prompts, settings.context_words)
 
 
-METHOD = Method(Settings, init, forward, prepare, context_slots=context_slots)
+METHOD = Method(Settings, init, forward, prepare, context_slots=context_slots, spare_from=one)
 
 RECORD = Record(
     "ivlp",

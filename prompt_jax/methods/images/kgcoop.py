@@ -14,6 +14,7 @@ from prompt_jax.methods.method import (
     Task,
     cosine_logits,
     describe_classes,
+    one,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, halves
@@ -80,6 +81,7 @@ METHOD = Method(
     input="features",
     constants=describe_classes,
     context_slots=lambda settings: settings.context_length,
+    spare_from=one,
 )
 
 RECORD = Record(

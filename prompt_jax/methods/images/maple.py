@@ -9,7 +9,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
+from prompt_jax.methods.method import (
+    Images,
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    one,
+)
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import DEEPER, Record, halves
 from prompt_jax.prompts import (
@@ -102,6 +110,7 @@ METHOD = Method(
     forward,
     prepare,
     context_slots=lambda s: slots_before(s.context_length, s.context_words),
+    spare_from=one,
 )
 
 TRANSFER = Recipe(2, learning_rate=0.0026, settings={"depth": 3})

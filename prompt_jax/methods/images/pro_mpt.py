@@ -226,6 +226,7 @@ METHOD = Method(
     constants=constants,
     trains=trains,
     context_slots=lambda settings: settings.context_length if settings.iterations else 0,
+    spare_from=lambda settings: settings.vision_prompts if settings.feature_filter else 0,
 )
 
 PAPER = "ProMPT (ICMR 2024)"

@@ -12,7 +12,15 @@ from jaxtyping import Array, Float
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
 from prompt_jax.methods.images import ivlp
-from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
+from prompt_jax.methods.method import (
+    Images,
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    one,
+)
 from prompt_jax.methods.recipe import Recipe, average_epochs
 from prompt_jax.methods.record import DEEPER, Record, halves
 from prompt_jax.prompts import encode_prompted_image, encode_templates
@@ -120,6 +128,7 @@ METHOD = Method(
     constants=constants,
     optimizer=optimizer,
     context_slots=ivlp.context_slots,
+    spare_from=one,
 )
 
 # The few-shot settings are those published for ImageNet, Caltech101, OxfordPets, Food101, UCF101

@@ -23,6 +23,7 @@ from prompt_jax.methods.method import (
     describe_classes,
     no_prompts,
     none_train,
+    one,
 )
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, dataset_text
@@ -193,6 +194,7 @@ METHOD = Method(
     trains=none_train,
     adaptation=selection.Adaptation(from_shots, tune),
     check=selection.check_shots,
+    spare_from=one,
 )
 METHOD_F = METHOD._replace(trains=trains_keys, check=selection.check_cache)
 

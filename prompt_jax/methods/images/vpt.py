@@ -8,7 +8,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import PromptError
-from prompt_jax.methods.method import Images, Method, Output, Prompts, Task, cosine_logits
+from prompt_jax.methods.method import (
+    Images,
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    one,
+)
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Record, halves
 from prompt_jax.prompts import (
@@ -58,7 +66,7 @@ def forward(prompts: Prompts, prepared: None, task: Task, images: Images) -> Out
     return Output(cosine_logits(task, normalize(features), task.constants)[None])
 
 
-METHOD = Method(Settings, init, forward, constants=constants)
+METHOD = Method(Settings, init, forward, constants=constants, spare_from=one)
 
 RECORD = Record(
     "vpt",

@@ -7,7 +7,15 @@ from jaxtyping import Array, Float
 
 from prompt_jax.clip import normalize
 from prompt_jax.errors import unknown
-from prompt_jax.methods.method import Method, Output, Prompts, Task, cosine_logits, no_prompts
+from prompt_jax.methods.method import (
+    Method,
+    Output,
+    Prompts,
+    Task,
+    cosine_logits,
+    no_prompts,
+    one,
+)
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.methods.record import Published, Record, domain_generalization, halves
 from prompt_jax.prompts import PHOTO, encode_templates
@@ -51,7 +59,9 @@ def forward(
     return Output(cosine_logits(task, normalize(features), task.constants)[None])
 
 
-METHOD = Method(Settings, no_prompts, forward, input="features", constants=constants)
+METHOD = Method(
+    Settings, no_prompts, forward, input="features", constants=constants, spare_from=one
+)
 
 # N = 0 of ProMPT's Table 4.
 TABLE_4 = {
