@@ -15,7 +15,7 @@ def get_config(method: str, protocol: str = "base_to_novel", kind: str = "images
 
     Args:
         method: name of a method, or "module:ATTRIBUTE", which gets the default recipe for images
-            and VoP's recipe for videos.
+            and VoP's recipe for videos; "module:ATTRIBUTE:NAME" that of the method NAME.
         protocol: "base_to_novel", "few_shot", …
         kind: "images" or "videos".
 
@@ -23,6 +23,7 @@ def get_config(method: str, protocol: str = "base_to_novel", kind: str = "images
         PromptError: the method is unknown or has no recipe for this protocol.
     """
     recipe = find(method, protocol, kind)
+    method = _split(method)[0]
     c = default.get_config(method, kind, **recipe.settings)
     c.protocol = protocol
     c.update(recipe.fields())
@@ -34,6 +35,9 @@ def get_config(method: str, protocol: str = "base_to_novel", kind: str = "images
 
 def find(method: str, protocol: str, kind: str) -> Recipe:
     """Returns the recipe that `get_config` uses; see there."""
+    method, other = _split(method)
+    if other:
+        return find(other, protocol, kind).but(settings={})
     if methods.outside.is_outside(method):
         return Recipe() if kind == "images" else methods.RECORDS[kind]["vop"].recipes[protocol]
     if kind == "images":
@@ -45,6 +49,13 @@ def find(method: str, protocol: str, kind: str) -> Recipe:
     found = records[method].recipe(protocol)
     assert found is not None
     return found
+
+
+def _split(method: str) -> tuple[str, str]:
+    """Returns a method from outside and the method whose recipe it gets, "" if none is named."""
+    module, _, rest = method.partition(":")
+    attribute, _, other = rest.partition(":")
+    return (f"{module}:{attribute}", other) if other else (method, "")
 
 
 def of(method: str) -> Callable[..., ConfigDict]:

@@ -19,6 +19,7 @@ from prompt_jax.cli import hosts
 from prompt_jax.errors import escape
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BEFORE_FIRST = 3.0  # from which on the first one is shown at once
 
 Advance = Callable[[int, str], None]
 """Called with the number done so far and a text that follows the bar."""
@@ -35,7 +36,7 @@ def bar(title: str, total: int, start: int = 0) -> Iterator[Advance]:
         with _rich(title, total, start) as advance:
             yield advance
     else:
-        yield _lines(title, total, start)
+        yield _lines(title, total)
 
 
 @contextlib.contextmanager
@@ -64,17 +65,22 @@ def _rich(title, total, start):
         yield advance
 
 
-def _lines(title, total, start):
+def _lines(title, total):
     began = last = time.monotonic()
+    first = None  # number and time; what is compiled before it must not enter the time left
 
     def advance(done, words):
-        nonlocal last
+        nonlocal first, last
         now = time.monotonic()
-        if done < total and now - last < SECONDS_BETWEEN_LINES:
+        is_slow = first is None and now - began >= SECONDS_BEFORE_FIRST
+        if first is None:
+            first = done, now
+        if done < total and now - last < SECONDS_BETWEEN_LINES and not is_slow:
             return
         last = now
-        left = (now - began) * (total - done) / max(done - start, 1)
-        line = f"{title} {done}/{total}, {now - began:.0f} s, {left:.0f} s left  {escape(words)}"
+        left = (now - first[1]) * (total - done) / max(done - first[0], 1)
+        known = f", {left:.0f} s left" if done > first[0] or done >= total else ""
+        line = f"{title} {done}/{total}, {now - began:.0f} s{known}  {escape(words)}"
         print(line.rstrip(), file=sys.stderr, flush=True)
 
     return advance

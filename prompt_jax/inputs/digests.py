@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from prompt_jax.inputs.contents import Content
 from prompt_jax.inputs.preparation import PATHS
 
 _SHORT = 16
@@ -38,6 +39,8 @@ def _digest(item: Any) -> str:
         return hashlib.sha256(start.encode() + item.tobytes()).hexdigest()
     if isinstance(item, list | tuple):  # the frames of a video
         return hashlib.sha256(repr([_digest(one) for one in item]).encode()).hexdigest()
+    if isinstance(item, Content):  # as of the file
+        return hashlib.sha256(item.data).hexdigest()
     array = np.ascontiguousarray(item)
     start = repr((str(array.dtype), array.shape))
     return hashlib.sha256(start.encode() + array.tobytes()).hexdigest()

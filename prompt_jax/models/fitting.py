@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import math
 import os
 import pathlib
 import warnings
@@ -19,15 +18,16 @@ from prompt_jax.clip import loading as clip_loading
 from prompt_jax.errors import PromptError, check_type, unknown
 from prompt_jax.evaluation import confidence
 from prompt_jax.evaluation.confidence import Calibration
-from prompt_jax.inputs import digests, draws, preparation
+from prompt_jax.inputs import class_folders, digests, draws
 from prompt_jax.inputs.augmenting import Augmentation
+from prompt_jax.inputs.batching import OnError
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.methods import Method, Prompts, Task, selection
 from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.models import loading
 from prompt_jax.models.model import Model
-from prompt_jax.models.shots import FEATURES_AT_ONCE, Shots
+from prompt_jax.models.shots import FEATURES_AT_ONCE, Shots, read_all, read_folder
 from prompt_jax.models.shots import calibrate as calibrate_again
 from prompt_jax.text import text_files
 from prompt_jax.text.class_names import check_names, describe_meaningless
@@ -45,7 +45,7 @@ def fit(
     method: str,
     backbone: str | os.PathLike | Model,
     images: Any,
-    labels: Sequence[int] | Sequence[str] | np.ndarray | None,
+    labels: Sequence[int] | Sequence[str] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
     *,
     template: str | None = None,
@@ -53,6 +53,8 @@ def fit(
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    cached_views: int | None = None,
+    recipe: str | None = None,
     frames: int = 0,
     flip: bool = True,
     seed: int = 1,
@@ -61,6 +63,7 @@ def fit(
     texts: Any = None,
     second_backbone: str | os.PathLike = labeling.EMBEDDED,
     calibrate: bool | None = None,
+    on_error: OnError | None = None,
 ) -> Model:
     """Trains a method's prompts on labeled images or videos, with a frozen backbone.
 
@@ -73,13 +76,16 @@ def fit(
     Args:
         method: name of a method.
         backbone: an argument of `load`, or its result.
-        images: P images or videos; see `inputs.preparation`.
-        labels: P labels: numbers from 0, or class names. None for a method that labels the images
-            itself; it then needs `names`.
+        images: P images or videos; see `inputs.preparation`. Without labels: a directory with one
+            directory per class.
+        labels: P labels: numbers from 0, or class names. None for a directory, and for a method
+            that labels the images itself and needs `names`.
         names: K class names; None for the sorted names in `labels`.
         template: template with "{}" for the class name; None for the backbone's template.
         settings: fields of the method's `Settings` that differ from the published values.
-        epochs, batch_size, learning_rate: replace the recipe's values.
+        epochs, batch_size, learning_rate, cached_views: replace the recipe's values. With
+            cached_views=n, features of n random crops of each image are computed once.
+        recipe: name of a method whose recipe is used, without its settings; None: the method's.
         frames: frames per video; 0 for images.
         flip: whether images are mirrored at random; False if left and right matter.
         seed: seed of initial prompts, order and augmentation.
@@ -96,23 +102,28 @@ def fit(
             honest (docs/confidence.md). Methods on cached features train once more per fold, all
             others once more, without a quarter of the shots. None: only with methods that choose
             settings on held-out shots anyway.
+        on_error: called with the error of each image or video that cannot be read, which is left
+            out; all are read once before the training. None raises the error when it is read.
 
     Returns:
         The trained model; `Model.save` saves it.
 
     Raises:
-        BadImage: a file cannot be read.
+        BadImage: a file cannot be read, and `on_error` is None.
         PromptError: arguments are invalid or contradict each other, training diverged, or
             `resume_dir` holds checkpoints of another training.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise PromptError(f"seed={seed!r} must be a whole number from 0 to 2^32 - 1")
     base = _backbone(backbone, frames)
-    items = preparation.as_items(images, base.inputs)
     found = methods.find(method, f"{base.inputs.kind}s")
+    if labels is None and class_folders.is_folder(images):
+        images, labels = read_folder(os.fspath(images), base.inputs, found.labeling is None)
+    items, labels = read_all(images, labels, base.inputs, on_error)
     numbers, class_names = _labels(method, found, labels, names, len(items))
-    recipe = _recipe(method, epochs, batch_size, learning_rate)
-    chosen = _settings(method, found, {**recipe.settings, **_mapping(settings)}, base.inputs)
+    asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    usual = recipes.choose(method, found, recipe, asked, cached_views)
+    chosen = _settings(method, found, {**usual.settings, **_mapping(settings)}, base.inputs)
     text = base.template if template is None else template
     if text.count("{}") != 1:
         raise PromptError(f'template={text!r} must contain "{{}}" once, for the class name')
@@ -127,7 +138,7 @@ def fit(
     second = _second(method, found, second_backbone, base)
     listed = [class_names[number] for number in numbers] if second is None else [""] * len(items)
     config = {
-        **recipes.as_config(recipe, chosen),
+        **recipes.as_config(usual, chosen),
         "pictures": digests.digest(items, listed),
         "template": text,
         "flip": flip,
@@ -147,7 +158,7 @@ def fit(
     if second:
         shots = _label(found, placement.put_task(task), class_names, second, shots, placement)
         calibrate = _refuse_calibration(method, calibrate)
-    made = method, found, recipe, task, shots, saving, placement
+    made = method, found, usual, task, shots, saving, placement
     prompts, calibration = _train(*made, calibrate)
     prompts = Placement().replicate(prompts)  # where the backbone is
     return dataclasses.replace(
@@ -162,9 +173,9 @@ def fit(
         temperature=calibration.temperature,
         trained={
             "pictures": len(items),
-            "epochs": recipe.epochs,
-            "batch_size": recipe.batch_size,
-            "learning_rate": recipe.learning_rate,
+            "epochs": usual.epochs,
+            "batch_size": usual.batch_size,
+            "learning_rate": usual.learning_rate,
             "seed": seed,
             "config": config,
             **({"calibration": calibration.as_json()} if calibration.by else {}),
@@ -240,17 +251,6 @@ def _backbone(backbone, frames):
             "the same value"
         )
     return base
-
-
-def _recipe(method, epochs, batch_size, learning_rate) -> Recipe:
-    asked = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    asked = {field: value for field, value in asked.items() if value is not None}
-    for field, value in asked.items():
-        kinds = int | float if field == "learning_rate" else int
-        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
-            whole = "" if field == "learning_rate" else "whole "
-            raise PromptError(f"{field}={value!r} must be a {whole}number above 0")
-    return dataclasses.replace(recipes.find(method), **asked)
 
 
 def _mapping(settings):

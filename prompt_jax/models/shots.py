@@ -3,17 +3,18 @@
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from prompt_jax.errors import PromptError
+from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.evaluation import confidence, programs
 from prompt_jax.evaluation.confidence import Calibration
-from prompt_jax.inputs import draws, preparation
+from prompt_jax.inputs import class_folders, contents, draws, finding, preparation
 from prompt_jax.inputs.augmenting import Augmentation, augment
-from prompt_jax.inputs.batching import read_ahead
+from prompt_jax.inputs.batching import OnError, in_batches, read_ahead
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import Batch, Batches
 from prompt_jax.methods import Method, Prompts, Task, selection
@@ -21,6 +22,7 @@ from prompt_jax.training.features import FeatureMaker, encode_batches
 from prompt_jax.training.sharding import Placement
 
 FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
+AT_ONCE = 16  # images that are read to find broken ones
 _Request = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
 
 
@@ -156,6 +158,60 @@ def calibrate(
     logits, labels = encode_batches(score, placement, title, held.plain(size), total)
     by = f"{len(labels)} shots that a second training did not see"
     return confidence.choose_temperature(logits[:, -1], labels, by)
+
+
+def read_folder(
+    folder: str, inputs: Inputs, with_labels: bool
+) -> tuple[list[str], list[str] | None]:
+    """Returns the images or videos below a directory; with labels, those of its directories.
+
+    Raises:
+        PromptError: see `class_folders.read`.
+    """
+    if not with_labels:
+        return list(finding.find(folder, inputs.frames > 0, [])), None
+    paths, labels, notes = class_folders.read(folder, inputs.frames > 0)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return paths, labels
+
+
+def read_all(
+    given: Any, labels: Any, inputs: Inputs, on_error: OnError | None = None
+) -> tuple[list[Any], Any]:
+    """Returns images or videos as a list, and their labels; addresses are downloaded once.
+
+    Args:
+        given: see `preparation.as_items`.
+        labels: one per image, or None.
+        inputs: how they are prepared.
+        on_error: called with the error of each one that cannot be read, which is left out with its
+            label; all are read. None leaves reading to the training.
+
+    Raises:
+        BadImage: an address or open file cannot be read, and `on_error` is None.
+        PromptError: see `preparation.as_items`.
+    """
+    items = preparation.as_items(given, inputs, keep=on_error is not None)
+    for number, item in enumerate(items):
+        if isinstance(item, contents.URL):
+            try:
+                items[number] = contents.load(item)
+            except BadImage as bad:
+                if on_error is None:
+                    raise
+                items[number] = bad
+    if on_error is None:
+        return items, labels
+    broken: set[int] = set()
+    sizes = [AT_ONCE] * -(-len(items) // AT_ONCE)
+    for batch in in_batches(items, inputs, sizes, on_error):
+        broken |= batch.errors.keys()
+    kept = [number for number in range(len(items)) if number not in broken]
+    # `number_labels` reports another number of labels.
+    if labels is not None and hasattr(labels, "__len__") and len(labels) == len(items):
+        labels = [one for number, one in enumerate(labels) if number not in broken]
+    return [items[number] for number in kept], labels
 
 
 def _refuse_views(views: Sequence[str]) -> None:

@@ -166,14 +166,20 @@ def run(
         bar = progress.bar(options.title, total, start) if options.title else progress.silence()
         advance, words = stack.enter_context(bar), ""
         stop = stack.enter_context(StopRequest()) if saving else None
+        before = None
         for step in range(start + 1, total + 1):
             metrics = training.take(step_fn, step)
+            # Steps are dispatched before they are computed: shown are computed ones, while the
+            # next one is computed. The first is waited for, as it is compiled.
+            shown = metrics if before is None or step == total else before
+            jax.block_until_ready(shown["loss"])
+            before = metrics
             if stop:
                 stop.step_done()
             if step % options.log_every == 0 or step == total:
                 training.refuse_diverged(metrics["diverged"])
                 words = log.write(step, metrics)
-            advance(step, words)
+            advance(step if shown is metrics else step - 1, words or _first(step, start, options))
             should_stop = stop is not None and hosts.agree_to_stop(stop.requested)
             if saving and (step % saving.every == 0 or step == total or should_stop):
                 training.save(step)
@@ -183,6 +189,10 @@ def run(
                 )
         jax.block_until_ready(training.state)
         return training.end()
+
+
+def _first(step: int, start: int, options: Options) -> str:
+    return "the first step, with compiling" if step == start + 1 and options.compiling else ""
 
 
 class _Training(contextlib.AbstractContextManager):

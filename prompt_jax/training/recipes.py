@@ -1,6 +1,8 @@
 """Finds the published recipe of a method, and builds the optimizer of a recipe."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,7 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from prompt_jax import methods
+from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import Method, Prompts
+from prompt_jax.methods.method import KEPT
 from prompt_jax.methods.recipe import Recipe
 from prompt_jax.training import optim
 
@@ -31,6 +35,63 @@ def find(name: str) -> Recipe:
     recipe = recipe or methods.RECORDS["videos"]["vop"].recipes["few_shot"]
     fitting = [epochs for most, epochs in recipe.epochs_by_shots if most >= SHOTS]
     return recipe.but(epochs=fitting[0], epochs_by_shots=()) if fitting else recipe
+
+
+def choose(
+    name: str,
+    method: Method,
+    other: str | None,
+    asked: Mapping[str, Any],
+    cached_views: int | None,
+) -> Recipe:
+    """Returns the recipe of a method, or of another one, with the values that the user set.
+
+    Args:
+        name, method: the method.
+        other: the name of a method whose recipe is used, without its settings; None: its own.
+        asked: values of `epochs`, `batch_size` and `learning_rate`; None: the recipe's.
+        cached_views: that of the recipe; None: the recipe's.
+
+    Raises:
+        PromptError: a value is invalid, or the method has no features that can be computed once.
+    """
+    given = {field: value for field, value in asked.items() if value is not None}
+    for field, value in given.items():
+        kinds = int | float if field == "learning_rate" else int
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < math.inf:
+            whole = "" if field == "learning_rate" else "whole "
+            raise PromptError(f"{field}={value!r} must be a {whole}number above 0")
+    recipe = find(name) if other is None else start_from(other)
+    if cached_views is None:
+        if method.adaptation and not recipe.cached_views:
+            cached_views = 1
+        elif recipe.cached_views and method.input not in KEPT:
+            cached_views = 0
+        else:
+            return recipe.but(**given)
+    elif isinstance(cached_views, bool) or not isinstance(cached_views, int) or cached_views < 0:
+        raise PromptError(f"cached_views={cached_views!r} must be a whole number, 0 or more")
+    elif cached_views and method.input not in KEPT:
+        raise PromptError(
+            f"cached_views={cached_views}: the prompts of {name} change the image features, which "
+            "therefore cannot be computed once; leave it out"
+        )
+    elif method.adaptation and not cached_views:
+        raise PromptError(
+            f"cached_views=0: {name} is computed from the training images' features; use at least 1"
+        )
+    return recipe.but(**given, cached_views=cached_views)
+
+
+def start_from(other: str) -> Recipe:
+    """Returns the recipe of a method for another one: without its settings.
+
+    Raises:
+        PromptError: there is no such method in this package.
+    """
+    if other not in {**methods.METHODS, **methods.ENCODERS}:
+        raise unknown("method with a recipe", str(other), {**methods.METHODS, **methods.ENCODERS})
+    return find(other).but(settings={})
 
 
 def build_optimizer(
