@@ -31,7 +31,7 @@ from prompt_jax.cli.commands import whole
 from prompt_jax.clip import CLIP, VARIANTS
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.evaluation import programs
-from prompt_jax.inputs.batching import sizes_for
+from prompt_jax.inputs.batching import sizes_for, split
 from prompt_jax.inputs.images.files import images_below
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.models import model
@@ -99,11 +99,9 @@ def with_method(bare: Model, name: str, names: Sequence[str]) -> Model:
 
 def run_tower(bare: Model, number: int) -> None:
     """Encodes `number` blank images, in the batch sizes of `predict`, without decoding."""
-    sizes = sizes_for(model.BATCH_SIZE)
-    images = np.zeros((sizes[-1], *bare.inputs.shape), np.float32)
-    full, rest = divmod(number, sizes[-1])
-    last = [next(size for size in sizes if size >= rest)] if rest else []
-    for size in [sizes[-1]] * full + last:
+    sizes = split(number, sizes_for(model.BATCH_SIZE), jax.default_backend() == "cpu")
+    images = np.zeros((max(sizes), *bare.inputs.shape), np.float32)
+    for size in sizes:
         features = programs.encode_images(bare.clip, bare.frozen, images[:size])
     features.block_until_ready()
 

@@ -19,7 +19,7 @@ import pathlib
 from collections.abc import Sequence
 
 from prompt_jax.errors import escape, quote
-from prompt_jax.export import replacing, writing
+from prompt_jax.export import own_torch, replacing, writing
 
 
 def start(argv: Sequence[str]) -> None:
@@ -34,19 +34,26 @@ def start(argv: Sequence[str]) -> None:
     )
     for name in writing.FORMATS:
         parser.add_argument(f"--{name}", action="store_true", help=f"also write DIR/model.{name}")
+    of_method = "PyTorch class of your own method, my_package.my_torch:CLASS; see docs/export.md"
+    parser.add_argument("--torch-class", metavar="MODULE:CLASS", default="", help=of_method)
     options = parser.parse_args(argv)
     wanted = [name for name in writing.FORMATS if getattr(options, name)]
     formats = [importlib.import_module(f"prompt_jax.export.to_{name}") for name in wanted]
     for module in formats:
         module.check_packages()
-    model, frozen = writing.read(options.run, options.backbone)
+    if options.torch_class:
+        own_torch.check_packages()
+    own, needs_code = options.torch_class, wanted != ["stablehlo"]
+    model, frozen = writing.read(options.run, options.backbone, own, needs_code)
     for name in wanted:
         writing.check_classes(model, f"--{name}")
     replaced = writing.check_place(options.output)
     with replacing.replacing(options.output, writing.check_place) as aside:
-        writing.write(aside, model, frozen, options.with_backbone)
+        writing.write(aside, model, frozen, options.with_backbone, own)
+        if own:
+            own_torch.compare(aside, model, frozen, own)
         for module in formats:
-            module.write(aside, model, frozen)
+            module.write(aside, model, frozen, own)
     report(options.output, model, replaced)
 
 
@@ -54,6 +61,9 @@ def report(folder, model, replaced):
     """Prints the files written and commands that use them, quoted for a shell."""
     names = ", ".join(sorted(path.name for path in folder.iterdir()))
     print(f"{'replaced' if replaced else 'wrote'} {escape(str(folder))}: {names}")
+    if not (folder / writing.CODE).exists():
+        print("no PyTorch code: model.stablehlo needs only JAX (docs/export.md)")
+        return
     has_clip = (folder / writing.CLIP_FOLDER).is_dir()
     clip = quote(folder / writing.CLIP_FOLDER) if has_clip else "CLIP"
     where = "" if has_clip else f", with CLIP the weights of {escape(model.backbone)}"

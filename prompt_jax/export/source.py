@@ -1,14 +1,19 @@
 """Assembles one readable PyTorch file from the parts that a method needs.
 
-All of its text is from this package. Nothing from a model's files is an argument here, so no model
-can inject code; values of a model are in config.json and are read as data.
+All of its text is from this package, or from a module that the user names. Nothing from a model's
+files is an argument here, so no model can inject code; values of a model are in config.json and are
+read as data.
 """
 
 import ast
+import functools
+import importlib.util
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Literal
+
+from prompt_jax.errors import PromptError, unknown
 
 PARTS = pathlib.Path(__file__).parent / "torch_parts"
 _PACKAGE = "prompt_jax.export.torch_parts."
@@ -69,14 +74,15 @@ def assemble(part: str, task: Task = "images", on_videos: bool = False) -> str:
     """Returns the source of a module that does not import prompt_jax.
 
     Args:
-        part: one of `methods`; the parts that it imports come before it, each once.
+        part: one of `methods`, or "module:CLASS" for which `check_own`; the parts that it imports
+            come before it, each once.
         task: the task of the model. With classes, the file is also a command.
         on_videos: whether it is an image method applied to videos.
 
     Raises:
         ValueError: there is no such part.
     """
-    if part not in methods():
+    if not is_own(part) and part not in methods():
         raise ValueError(f"{part!r} is not a part of a method")
     seen: set[str] = set()
     needed = list(_order(part, seen))
@@ -86,6 +92,59 @@ def assemble(part: str, task: Task = "images", on_videos: bool = False) -> str:
     bodies += [_MAIN] if task != "captions" else []
     docstring = f'"""{_USES[task]}\n\n{_WRITTEN_BY}\n"""'
     return "\n\n".join([f"{docstring}\n\n{_imports(needed)}", *bodies])
+
+
+def is_own(part: str) -> bool:
+    """Returns whether a part is the user's, "module:CLASS"."""
+    return ":" in part
+
+
+def check_own(part: str) -> None:
+    """Checks a PyTorch class of the user: its file becomes a part of the export.
+
+    Args:
+        part: "module:CLASS"; the class is like those of `torch_parts`, see docs/export.md.
+
+    Raises:
+        PromptError: there is no such file or class, or it imports what the export does not contain.
+    """
+    if not is_own(part):
+        raise PromptError(f"--torch-class {part}: write my_package.my_torch:CLASS")
+    module, name = part.split(":", 1)
+    try:
+        tree = ast.parse(_own_file(module).read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise PromptError(f"{module}: line {error.lineno}: {error.msg}") from None
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    if name not in classes:
+        raise unknown(f"class of {module}:", name, classes)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not _is_part(node):
+            names = ["."] if node.level else [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        if wrong := [one for one in names if one.split(".")[0] in ("", "prompt_jax", "jax")]:
+            raise PromptError(
+                f"{module}, line {node.lineno}: imports {wrong[0]!r}, which the export does not "
+                f"contain; import from {_PACKAGE}…, torch and other installed packages"
+            )
+
+
+@functools.cache
+def _own_file(module: str) -> pathlib.Path:
+    """Returns the file of a module, without running it."""
+    try:
+        found = importlib.util.find_spec(module) if module else None
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.origin or not found.origin.endswith(".py"):
+        raise PromptError(
+            f"there is no module {module!r} in the current directory or on PYTHONPATH; name it as "
+            "my_package.my_torch:CLASS"
+        )
+    return pathlib.Path(found.origin)
 
 
 def _loaded(part: str) -> str:
@@ -111,6 +170,10 @@ def _is_part(node: ast.ImportFrom) -> bool:
 
 
 def _source(part: str) -> str:
+    if is_own(part):
+        module, name = part.split(":", 1)
+        text = _own_file(module).read_text(encoding="utf-8").rstrip()
+        return f"{text}\n\n\nload = {name}.load\n"
     return _SHARED.get(part, PARTS / f"{part}.py").read_text(encoding="utf-8")
 
 
@@ -128,7 +191,8 @@ def _body(part: str) -> str:
     """Returns the source after a part's imports, with comments."""
     nodes = _tree(part).body
     imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    last = [nodes[0], *imports][-1].end_lineno
+    described = nodes[:1] if ast.get_docstring(_tree(part)) is not None else []
+    last = [*described, *imports][-1].end_lineno if [*described, *imports] else 0
     lines = _source(part).splitlines(keepends=True)[last:]
     return "\n\n" + "".join(lines).strip("\n") + "\n"
 

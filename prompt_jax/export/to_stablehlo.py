@@ -31,11 +31,11 @@ def check_packages() -> None:
     """Does nothing: JAX needs no further package to write this format."""
 
 
-def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
+def write(folder: pathlib.Path, model: Saved, frozen: Frozen, own: str = "") -> float:
     """Writes model.stablehlo: normalized images float32[b, S, S, 3] -> logits float32[b, K].
 
     For videos, the input is float32[b, F, S, S, 3]. Everything that does not depend on images is
-    stored as a constant.
+    stored as a constant. `own`, a PyTorch class of the user, is not needed.
 
     Returns:
         the largest difference between the logits of the file and of the model.
@@ -43,21 +43,8 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
     Raises:
         PromptError: the logits differ.
     """
-    method, settings = loading.method_of(model)
-    # Without chunks, which depend on the batch size.
-    clip = CLIP(model.sizes, jnp.dtype(model.dtype), precision=model.precision)
-    clip = methods.tower_for(method, clip, model.kind)
-    frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
-    made = method, clip, frozen, model.class_names, settings, model.template
-    task = methods.make_task(*made, texts=model.texts)
-    prepared = jax.jit(method.prepare)(prompts, task)
-
-    @jax.jit
-    def run(images):
-        x = methods.encode_input(method, task, images)
-        return method.forward(prompts, prepared, task, x).logits[-1]
-
-    shape = model.inputs.shape
+    del own
+    run, shape = build(model, frozen), model.inputs.shape
     [batch] = jax.export.symbolic_shape("b")
     example = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     before = {name: getattr(jax.config, name) for name in _WITHOUT_PATHS}
@@ -77,6 +64,25 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen) -> float:
             f"{_CLOSE:g} is allowed: use model.py"
         )
     return worst
+
+
+def build(model: Saved, frozen: Frozen) -> Any:
+    """Returns the compiled function from normalized images float32[b, S, S, 3] to logits [b, K]."""
+    method, settings = loading.method_of(model)
+    # Without chunks, which depend on the batch size.
+    clip = CLIP(model.sizes, jnp.dtype(model.dtype), precision=model.precision)
+    clip = methods.tower_for(method, clip, model.kind)
+    frozen, prompts = jax.tree.map(jnp.asarray, (frozen, model.prompts))
+    made = method, clip, frozen, model.class_names, settings, model.template
+    task = methods.make_task(*made, texts=model.texts)
+    prepared = jax.jit(method.prepare)(prompts, task)
+
+    @jax.jit
+    def run(images):
+        x = methods.encode_input(method, task, images)
+        return method.forward(prompts, prepared, task, x).logits[-1]
+
+    return run
 
 
 def _configure(values: Mapping[str, Any]) -> None:

@@ -35,6 +35,8 @@ from prompt_jax.text.class_names import fill
 
 FORMAT = "prompt_jax export 1"
 CONFIG, PROMPTS, CODE, CLIP_FOLDER = "config.json", "prompts.safetensors", "model.py", "clip"
+PREPROCESS = "preprocess.py"
+"""Prepares images for model.onnx without torch."""
 FORMATS = tuple(
     module.name.removeprefix("to_")
     for module in pkgutil.iter_modules([str(pathlib.Path(__file__).parent)])
@@ -42,26 +44,39 @@ FORMATS = tuple(
 )
 """Further formats: `to_onnx` writes "onnx", to model.onnx and, if large, model.onnx.data."""
 
-_FILES = (CONFIG, PROMPTS, CODE, *(f"model.{one}{end}" for one in FORMATS for end in ("", ".data")))
+_FILES = (
+    CONFIG,
+    PROMPTS,
+    CODE,
+    PREPROCESS,
+    *(f"model.{one}{end}" for one in FORMATS for end in ("", ".data")),
+)
 _FOLDERS = (CLIP_FOLDER, "__pycache__")
 _NAME = re.compile("[A-Za-z0-9_]+")
 # Arrays by whose mean magnitudes the PyTorch code identifies the backbone.
 _KNOWN_BY = ("visual.conv1.weight", "visual.proj", "token_embedding.weight", "text_projection")
 
 
-def read(run: pathlib.Path, backbone: str | None = None) -> tuple[Saved, Frozen]:
+def read(
+    run: pathlib.Path, backbone: str | None = None, own: str = "", needs_code: bool = True
+) -> tuple[Saved, Frozen]:
     """Reads a trained model and its backbone's parameters, as numpy arrays.
 
     Args:
         run: run directory.
         backbone: path or name of the backbone, if it was moved; None: as in training.
+        own: see `find_part`.
+        needs_code: whether a method without PyTorch code is rejected.
 
     Raises:
         PromptError: there is no model, its method cannot be exported, the backbone is missing or
             does not match, or its logits are not finite.
     """
     model = trained.read(run)
-    find_part(model)
+    if needs_code or has_code(model, own):
+        find_part(model, own)
+    else:
+        _refuse_blocks(model)
     restored = loading.restore(model, run, backbone)
     if model.class_names:
         check_outputs(restored)
@@ -76,26 +91,47 @@ def check_outputs(model: Model) -> None:
         model.predict(noise)
 
 
-def find_part(model: Saved) -> str:
-    """Returns the name of the part in `torch_parts` that implements the model's method.
+def has_code(model: Saved, own: str = "") -> bool:
+    """Returns whether there is PyTorch code for the model's method; see `find_part`."""
+    return bool(own) or _part_of(model) in source.methods()
+
+
+def find_part(model: Saved, own: str = "") -> str:
+    """Returns the name of the part that implements the model's method in PyTorch.
+
+    Args:
+        model: the model.
+        own: "module:CLASS", a class of the user in its place; "": that of `torch_parts`.
 
     Raises:
-        PromptError: there is none.
+        PromptError: there is none, it cannot be used, or predictions depend on each other.
     """
-    record = _find_record(model)
-    part = (record and record.export) or model.method
-    if part not in source.methods():
+    if own:
+        source.check_own(own)
+    elif not has_code(model):
         raise PromptError(
-            f"method {model.method!r} for {model.kind} has no PyTorch code; add a file to "
-            f"{source.PARTS}"
+            f"method {model.method!r} for {model.kind} has no PyTorch code: name a class of yours, "
+            "--torch-class my_package.my_torch:CLASS (docs/export.md), or pass --stablehlo alone, "
+            "which needs none"
         )
+    _refuse_blocks(model)
+    return own or _part_of(model)
+
+
+def _part_of(model: Saved) -> str:
+    record = _find_record(model)
+    return (record and record.export) or model.method
+
+
+def _refuse_blocks(model: Saved) -> None:
+    """Raises a PromptError if predictions depend on the other images."""
+    record = _find_record(model)
     if methods.find(model.method, model.kind, model.task).block(model.prompts):
         raise PromptError(
             f"predictions of this model of {model.method!r} depend on the other images, and an "
             "export predicts each image by itself; train it with "
             f"{record.alone if record and record.alone else 'another method'}"
         )
-    return part
 
 
 def _find_record(model: Saved) -> methods.Record | None:
@@ -157,8 +193,16 @@ def _is_export(folder):
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: bool = False) -> None:
+def write(
+    folder: pathlib.Path,
+    model: Saved,
+    frozen: Frozen,
+    with_backbone: bool = False,
+    own: str = "",
+) -> None:
     """Writes config.json, prompts.safetensors, model.py, and optionally the backbone.
+
+    Without PyTorch code for the method (`has_code`) there is no model.py.
 
     Raises:
         OSError: they cannot be written.
@@ -172,7 +216,9 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, with_backbone: boo
     described = describe(model, frozen) | {"sha256": hashlib.sha256(prompts).hexdigest()}
     described = json.loads(json.dumps(described))  # tuples become lists, as in the digest
     config = json.dumps(seal(described), ensure_ascii=False) + "\n"
-    contents = {CONFIG: config.encode(), PROMPTS: prompts, CODE: code_of(model).encode()}
+    contents = {CONFIG: config.encode(), PROMPTS: prompts}
+    if has_code(model, own):
+        contents[CODE] = code_of(model, own).encode()
     write_files({folder / name: content for name, content in contents.items()})
     if with_backbone:
         save_hugging_face(model.sizes, frozen, folder / CLIP_FOLDER)
@@ -203,14 +249,16 @@ def arrays_of_classes(model: Saved, frozen: Frozen) -> dict[str, Any]:
     return dict(record.exported(methods.make_task(*made, texts=model.texts)))
 
 
-def code_of(model: Saved) -> str:
-    """Returns the source of model.py, chosen by method and kind from text of this package."""
+def code_of(model: Saved, own: str = "") -> str:
+    """Returns the source of model.py, chosen by method and kind from text of this package.
+
+    `own` names a class of the user, see `find_part`.
+    """
     task: source.Task = "captions"
     if model.class_names:
         task = "videos" if model.kind == "videos" else "images"
-    return source.assemble(
-        find_part(model), task, model.kind == "videos" and not is_of_texts(model)
-    )
+    part = find_part(model, own)
+    return source.assemble(part, task, model.kind == "videos" and not is_of_texts(model))
 
 
 def describe(model: Saved, frozen: Frozen) -> dict[str, Any]:

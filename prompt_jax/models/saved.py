@@ -124,8 +124,8 @@ def save(model: Any, folder: pathlib.Path, overwrite: bool) -> pathlib.Path:
         raise PromptError(f"{folder} already exists; name a new or empty directory")
     if not overwrite:
         raise PromptError(
-            f"{folder} already holds a model; pass overwrite=True to replace it, or name a new or "
-            "empty directory"
+            f"{folder} already exists and holds a model; pass overwrite=True to replace it, or "
+            "name a new or empty directory"
         )
     if others := sorted(there - {MODEL, PROMPTS, TEXTS}):
         raise PromptError(

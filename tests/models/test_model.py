@@ -86,10 +86,11 @@ def test_few_programs_are_compiled(bare):
     one = trained(bare, "coop", context_length=5)
     for number in (7, 6, 5):
         one.predict(PIXELS[:number], batch_size=8)
+        one.predict(PIXELS[:number], NAMES[::-1], batch_size=8)
     run = programs.logits(one.method)
     before = run._cache_size()
     one.predict(PIXELS[:7], batch_size=8)
-    one.predict(PIXELS[:6], NAMES[::-1], batch_size=8)
+    one.predict(PIXELS[:6], [*NAMES[1:], NAMES[0]], batch_size=8)
     assert run._cache_size() == before
 
 

@@ -179,7 +179,7 @@ def test_a_saved_model_is_replaced_on_request_alone(bare, tmp_path):
     model, folder = untrained(bare, "coop", context_length=2), tmp_path / "pets"
     model.save(folder)
     other = untrained(bare, "coop", context_length=3)
-    with pytest.raises(PromptError, match="already holds a model; pass overwrite=True"):
+    with pytest.raises(PromptError, match="already exists and holds a model; pass overwrite=True"):
         other.save(folder)
     (folder / "texts.json").touch()  # of an earlier model
     other.save(folder, overwrite=True)
