@@ -8,6 +8,7 @@
 """
 
 import importlib
+import importlib.metadata
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ def __getattr__(name: str) -> Any:
     if name == "BadPicture":  # of earlier versions
         warnings.warn("prompt_jax.BadPicture is now BadImage", FutureWarning, stacklevel=2)
         name = "BadImage"
+    if name == "__version__":
+        return importlib.metadata.version("prompt_jax")
     if name in _PLACES:
         return getattr(importlib.import_module(f"prompt_jax.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'prompt_jax' has no attribute {name!r}")

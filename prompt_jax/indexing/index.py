@@ -6,7 +6,6 @@ import os
 import pathlib
 
 import numpy as np
-import pyarrow as pa
 
 from prompt_jax.errors import PromptError, escape
 from prompt_jax.indexing import stored
@@ -116,6 +115,8 @@ class Index:
             PromptError: one of the files exists.
             OSError: one cannot be written.
         """
+        import pyarrow as pa  # here, because other uses of a model do not need it
+
         npy, parquet = export_files(stem)
         found, readable = self.features(), self.readable
         flat = pa.array(found.reshape(-1), pa.float32())

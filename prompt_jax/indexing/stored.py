@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import pydantic
 import safetensors
 import safetensors.numpy
@@ -35,12 +34,12 @@ LONGEST = 2**15  # bytes of a path or an error
 _HEADER = 2**12  # bytes of a safetensors header
 _UNIT = 0.02  # by which the norm of a feature may differ from 1, as in bfloat16
 _COLUMNS = {
-    "path": pa.string(),
-    "kind": pa.string(),
-    "hash": pa.string(),
-    "stamp": pa.string(),
-    "row": pa.int32(),
-    "error": pa.string(),
+    "path": "string",
+    "kind": "string",
+    "hash": "string",
+    "stamp": "string",
+    "row": "int32",
+    "error": "string",
 }
 _HASH = re.compile("[0-9a-f]{64}")
 _STAMP = re.compile("[0-9a-f-]{1,80}")
@@ -105,6 +104,8 @@ def write(
     Raises:
         OSError: it cannot be written.
     """
+    import pyarrow as pa  # here, because other uses of a model do not need it
+
     folder.mkdir(parents=True, exist_ok=True)
     columns = {
         name: pa.array([getattr(entry, name) for entry in entries], kind)
@@ -132,6 +133,8 @@ def read(folder: pathlib.Path) -> tuple[Encoder, list[Entry], np.ndarray]:
     Raises:
         PromptError: names the file and what is wrong with it.
     """
+    import pyarrow as pa
+
     name: str = ABOUT
     try:
         about = _about(files.read_json(folder / ABOUT, MOST_ABOUT))
@@ -188,7 +191,7 @@ def _features(content: bytes, about: About) -> np.ndarray:
 
 def _entries(content: bytes, about: About) -> Iterator[Entry]:
     file = open_untrusted(content)
-    types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
+    types = dict(zip(file.schema_arrow.names, map(str, file.schema_arrow.types), strict=True))
     if types != _COLUMNS or len(file.schema_arrow.names) != len(_COLUMNS):
         shown = shorten(", ".join(f"{name}: {kind}" for name, kind in types.items()), 200)
         raise ValueError(f"it has the columns {shown}; an index has {', '.join(_COLUMNS)}")

@@ -1,20 +1,26 @@
-"""Writes Parquet files, and opens those that may be damaged or malicious."""
+"""Writes Parquet files, and opens those that may be damaged or malicious.
+
+pyarrow is imported where it is used, because loading a model and predicting do not need it.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 def to_bytes(columns: Mapping[str, Any]) -> bytes:
     """Returns the content of a Parquet file with these columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(dict(columns)), sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
 
-def open_untrusted(content: bytes, dictionaries: Sequence[str] | None = None) -> pq.ParquetFile:
+def open_untrusted(content: bytes, dictionaries: Sequence[str] | None = None) -> "pq.ParquetFile":
     """Opens the content of a Parquet file with bounded metadata, and without Arrow's extensions.
 
     Args:
@@ -24,6 +30,9 @@ def open_untrusted(content: bytes, dictionaries: Sequence[str] | None = None) ->
     Raises:
         pa.ArrowException: it is not a Parquet file, or its metadata is too large.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     return pq.ParquetFile(
         pa.BufferReader(content),
         read_dictionary=dictionaries,

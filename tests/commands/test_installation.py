@@ -2,6 +2,8 @@
 
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -34,6 +36,7 @@ INSTALLED = """
 import prompt_jax as pj
 from prompt_jax.errors import installing
 print(pj.__file__)
+print(pj.__version__)
 print(installing("video"))
 print(pj.load("embedded").zero_shot(["cat", "dog"]).predict("image.png"))
 """
@@ -80,9 +83,32 @@ def test_the_wheel_has_every_file_of_the_packages(wheel):
 
 
 @pytest.mark.slow
+def test_the_source_distribution_gives_the_same_wheel(wheel, tmp_path):
+    folders = [tmp_path / name for name in ("source", "built", "unpacked", "wheel")]
+    source, built, unpacked, target = folders
+    for folder in folders:
+        folder.mkdir()
+    wheels.copy(source)
+    with tarfile.open(wheels.build_sdist(source, built)) as archive:
+        archive.extractall(unpacked, filter="data")
+    [folder] = unpacked.iterdir()
+    assert not (folder / "tests").exists()  # a part of them would not run
+    again = wheels.build_wheel(folder, target)
+    assert again.name == wheel.name
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert sorted(other.namelist()) == sorted(one.namelist())
+        [metadata] = [name for name in one.namelist() if name.endswith("/METADATA")]
+        assert other.read(metadata) == one.read(metadata)
+        assert b"Description-Content-Type: text/markdown" in one.read(metadata)
+
+
+@pytest.mark.slow
 def test_an_installed_package_predicts(python, image):
-    place, hint, message = run([python, "-c", INSTALLED], image.parent).splitlines()
+    place, version, hint, message = run([python, "-c", INSTALLED], image.parent).splitlines()
     assert Path(place).is_relative_to(python.parents[1])
+    assert (
+        version == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    )
     assert hint == "pip install 'prompt_jax[video]'"
     assert message.startswith("image.png: ") and "cat" in message and "dog" in message
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
 PACKAGES = ("prompt_jax", "data_pipelines", "experiments")
-SOURCE = ("setup.py", "pyproject.toml", "README.md", "LICENSE", *PACKAGES)
+SOURCE = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", *PACKAGES)
 
 
 def run(words: Sequence[str | Path], folder: Path, **more: str) -> str:
@@ -24,12 +24,30 @@ def run(words: Sequence[str | Path], folder: Path, **more: str) -> str:
 
 def build(source: Path, target: Path) -> Path:
     """Builds the wheel in `target` from a copy in `source`, because building leaves files there."""
+    copy(source)
+    return build_wheel(source, target)
+
+
+def copy(source: Path) -> None:
+    """Copies what is packaged."""
     for name in SOURCE:
         path = REPOSITORY / name
         if path.is_dir():
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, source)
+
+
+def build_sdist(source: Path, target: Path) -> Path:
+    """Builds the source distribution of a directory in `target`."""
+    code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    run([sys.executable, "-c", code, target], source)
+    [built] = target.iterdir()
+    return built
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    """Builds the wheel of a directory in `target`."""
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", target]
     run([sys.executable, "-m", "pip", "wheel", *options, source], target)
     [built] = target.iterdir()
