@@ -1,10 +1,11 @@
 """Writes tables and plots of many runs, with published figures.
 
-    python -m experiments.results DIR [--out DIR/tables] [--calibration] [--intervals]
+    python -m experiments.results DIR [--out DIR/tables] [--calibration] [--intervals] [--latex]
 
 Reads every results.json below DIR. For each protocol it writes a Markdown table, a CSV file with a
 row per method, variant, data set and metric, and plots as PNG and SVG; for runs with confusion
-matrices also a CSV file of the accuracy per class and a plot of the worst classes.
+matrices also a CSV file of the accuracy per class and a plot of the worst classes. --latex also
+writes tables for papers.
 """
 
 import sys
@@ -29,8 +30,10 @@ from experiments.figures import (
     tables,
     wording,
 )
+from experiments.figures.papers import latex
 from experiments.figures.result_table import AVERAGE, ECE, Key, ResultTable
 from experiments.figures.retrieval import RetrievalTable
+from experiments.figures.wording import ON_STAND_IN
 from experiments.record import runs
 from experiments.record.runs import RETRIEVAL, SOURCE_PROTOCOLS, STAND_IN
 from prompt_jax.errors import PromptError, escape
@@ -93,8 +96,10 @@ def write(folder: pathlib.Path, out: pathlib.Path | None = None) -> list[pathlib
     return write_tables(summarize(folder), out or folder / "tables")
 
 
-def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
-    """Writes the tables of `summarize` and their plots.
+def write_tables(
+    summary: Summary, out: pathlib.Path, with_latex: bool = False
+) -> list[pathlib.Path]:
+    """Writes the tables of `summarize` and their plots; `with_latex` also writes them in LaTeX.
 
     Raises:
         PromptError: `out` cannot be written to.
@@ -122,6 +127,8 @@ def write_tables(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
             paths += _attempt(drawing.draw_confusions, table, out, title)
         if retrieval_tables:
             paths += _write_retrieval(retrieval_tables, left_out, out)
+        if with_latex:
+            paths += _write_latex(summary, out)
     except OSError as error:
         raise PromptError(f"--out={out} cannot be written to: {error.strerror}") from error
     return paths
@@ -132,7 +139,7 @@ def _write_retrieval(
 ) -> list[pathlib.Path]:
     paths = [out / f"{RETRIEVAL}.md", out / f"{RETRIEVAL}.csv"]
     sections = [
-        retrieval.markdown(table, [wording.ON_STAND_IN] if _is_stand_in(table) else [])
+        retrieval.markdown(table, [ON_STAND_IN] if _is_stand_in(table) else [])
         for table in retrieval_tables
     ]
     text = f"# Results: {RETRIEVAL}\n\n{retrieval.LEGEND}\n\n" + "\n".join(sections)
@@ -143,6 +150,27 @@ def _write_retrieval(
         place = out / f"{drawing.file_name(table.title)}.png"
         paths += _attempt(plots.plot_bars, place, retrieval.bars(table), table.heading, "R@1 (%)")
     return paths
+
+
+def _write_latex(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
+    """Writes a LaTeX file per protocol."""
+    texts: dict[str, list[str]] = {}
+    for table in summary.tables:
+        notes = [ON_STAND_IN] if _is_of_stand_in(table) else []
+        notes += wording.cautions(table)
+        made = latex.of_accuracy(table, wording.heading(table), notes)
+        texts.setdefault(table.protocol, []).append(made)
+    for retrieved in summary.retrieval_tables:
+        notes = [ON_STAND_IN] if _is_stand_in(retrieved) else []
+        texts.setdefault(RETRIEVAL, []).append(latex.of_retrieval(retrieved, notes))
+    for protocol, made_of in texts.items():
+        text = latex.HEAD + "\n" + "\n".join(made_of)
+        (out / f"{protocol}.tex").write_text(text, encoding="utf-8")
+    return [out / f"{protocol}.tex" for protocol in texts]
+
+
+def _is_of_stand_in(table: ResultTable) -> bool:
+    return ON_STAND_IN in wording.remarks_on(table)
 
 
 def _attempt(draw: Callable[..., list[pathlib.Path]], *args: Any) -> list[pathlib.Path]:
@@ -233,8 +261,9 @@ def start(argv: Sequence[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help="where to write; default DIR/tables")
     parser.add_argument("--calibration", action="store_true", help="with calibration errors (ECE)")
     parser.add_argument("--intervals", action="store_true", help="with 95 %% intervals of accuracy")
+    parser.add_argument("--latex", action="store_true", help="also as LaTeX, for papers")
     options = parser.parse_args(argv)
-    report(options.folder, options.out, options.calibration, options.intervals)
+    report(options.folder, options.out, options.calibration, options.intervals, options.latex)
 
 
 def report(
@@ -242,6 +271,7 @@ def report(
     out: pathlib.Path | None = None,
     calibration: bool = False,
     intervals: bool = False,
+    with_latex: bool = False,
 ) -> None:
     """Reads the runs below a directory, writes tables and plots, prints the main part of each.
 
@@ -249,13 +279,14 @@ def report(
         folder: contains the run directories.
         out: where to write; `folder`/tables if None.
         calibration, intervals: see `summarize`.
+        with_latex: see `write_tables`.
 
     Raises:
         PromptError: see `write`.
     """
     out = out or folder / "tables"
     summary = summarize(folder, calibration, intervals)
-    paths = write_tables(summary, out)
+    paths = write_tables(summary, out, with_latex)
     show_all(summary)
     names = ", ".join(path.name for path in paths if path.suffix == ".md")
     print(f"wrote {len(paths)} files to {out}; start with {names}")
@@ -268,7 +299,7 @@ def show_all(summary: Summary) -> None:
         show(table)
     for retrieval_table in retrieval_tables:
         show_retrieval(retrieval_table)
-    stand_in = any(wording.ON_STAND_IN in wording.remarks_on(table) for table in done)
+    stand_in = any(map(_is_of_stand_in, done))
     stand_in |= any(map(_is_stand_in, retrieval_tables))
     for remark in [*([STAND_IN] if stand_in else []), *remarks]:
         print(f"note: {escape(remark)}")

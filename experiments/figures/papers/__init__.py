@@ -1,1 +1,1 @@
-"""Figures printed in papers, and which measured ones they are comparable with."""
+"""Figures printed in papers, which measured ones they are comparable with, and tables in LaTeX."""
