@@ -32,6 +32,7 @@ usage() {
   cat <<USAGE
 usage: ./run.sh                     run the quickstart: train and evaluate on the embedded data
        ./run.sh video               the same for text-video retrieval on embedded videos
+       ./run.sh [video] --full      the same with more seeds, classes or steps: some minutes
        ./run.sh --config=FILE ...   python -m experiments.main --config=FILE ...
        ./run.sh test                run all checks: ruff, mypy, pytest
        ./run.sh test --quick        the same without the slow tests
@@ -203,12 +204,12 @@ main() {
     shift
     install
     exec "$VENV/bin/python" -m experiments.video "$@"
-  elif (($#)); then
+  elif (($#)) && [[ "$*" != --full ]]; then
     install
     exec "$VENV/bin/python" -m experiments.main "$@"
   else
     install
-    exec "$VENV/bin/python" -m experiments.quickstart
+    exec "$VENV/bin/python" -m experiments.quickstart "$@"
   fi
 }
 

@@ -1,7 +1,8 @@
-"""Quickstart for images: four methods, three seeds, base-to-novel on scenes of a shifted domain.
+"""Quickstart for images: four methods, base-to-novel on scenes of a shifted domain.
 
-    python -m experiments.quickstart        (same as ./run.sh; about 5 minutes on two cores)
-    python -m experiments.quickstart --dtype=bfloat16 --quickstart_dir=results/quickstart-bfloat16
+    python -m experiments.quickstart           (same as ./run.sh; a table within two minutes)
+    python -m experiments.quickstart --full    (three seeds, 60 classes; about 5 minutes)
+    python -m experiments.quickstart --full --dtype=bfloat16 --quickstart_dir=results/bfloat16
 
 Needs no downloads: it uses the embedded CLIP and rendered images. Finished runs are kept, so an
 interrupted quickstart resumes.
@@ -14,6 +15,7 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.quickstart", "start", sys.argv, command_line.RESUMES))
 
+import os
 import pathlib
 import statistics
 import time
@@ -29,7 +31,10 @@ from experiments.run import experiment
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation.metrics import harmonic_mean
 
-WORKDIR = flags.DEFINE_string("quickstart_dir", "results/quickstart", "output directory")
+WORKDIR = flags.DEFINE_string(
+    "quickstart_dir", "", "output directory (results/quickstart, or results/quickstart-full)"
+)
+FULL = flags.DEFINE_bool("full", False, "three seeds and 60 classes, about five minutes")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "type of the frozen towers")
 
 
@@ -46,7 +51,8 @@ def run_all(workdir: pathlib.Path, configs: list[ConfigDict]) -> dict[str, list[
 def summary(results: dict[str, list[dict]]) -> Table:
     """Returns a table of mean ± standard deviation of base, new and H per method."""
     first = next(iter(results.values()))[0]
-    seeds = len(next(iter(results.values())))
+    number = len(next(iter(results.values())))
+    seeds = f"{number} seeds" if number > 1 else f"seed {first['seed']}"
     table = Table(
         "method",
         "base",
@@ -56,7 +62,7 @@ def summary(results: dict[str, list[dict]]) -> Table:
         tables.SEES,
         title=(
             f"base-to-novel on {first['dataset']} ({quickstart.DOMAIN}), {first['classes']['base']}"
-            f" + {first['classes']['new']} classes, {first['shots']} shots, {seeds} seeds, "
+            f" + {first['classes']['new']} classes, {first['shots']} shots, {seeds}, "
             f"backbone {first['backbone']} (accuracy in %)"
         ),
     )
@@ -83,6 +89,21 @@ def draw(path: pathlib.Path, results: dict[str, list[dict]]) -> None:
     plots.plot_iterations(path, curves, lines, "ProMPT after each iteration (embedded CLIP)")
 
 
+def next_commands(workdir: pathlib.Path) -> str:
+    """Returns what to run next, line by line."""
+    run = f"{workdir}/pro_mpt-seed1"
+    inside = pathlib.Path(sys.executable).is_relative_to(pathlib.Path.cwd())
+    python = os.path.relpath(sys.executable) if inside else "python"
+    commands = {
+        "which images ProMPT's iterations change": f"-m experiments.iterations {run}",
+        "classes of an image": f"-m prompt_jax.predict {run} image.jpg --classes cat,dog",
+        "your own images, in class directories, with a real CLIP": "-m experiments.main "
+        "--config=experiments/configs/images/few_shot.py:pro_mpt --config.data.names=folder "
+        "--config.data.root=DIR --config.backbone=ViT-B/16",
+    }
+    return "next:" + "".join(f"\n  {what}:\n    {python} {line}" for what, line in commands.items())
+
+
 def start(argv: list[str]) -> None:
     """Parses the arguments, runs the configs, prints a table and draws a plot."""
     try:
@@ -92,14 +113,17 @@ def start(argv: list[str]) -> None:
     if rest[1:]:
         raise PromptError(f"unexpected argument {rest[1]!r}: options start with --")
     command_line.prepare_jax()
-    workdir = pathlib.Path(WORKDIR.value)
+    full = FULL.value
+    workdir = pathlib.Path(WORKDIR.value or f"results/quickstart{'-full' if full else ''}")
     began = time.perf_counter()
-    results = run_all(workdir, quickstart.get_configs(DTYPE.value))
+    results = run_all(workdir, quickstart.get_configs(DTYPE.value, full))
     tables.show(summary(results))
     image = workdir / "iterations.png"
     draw(image, results)
     print(f"note: {STAND_IN}")
+    if not full:
+        print(f"note: to be quick, this is {quickstart.DROPPED}; all of it: ./run.sh --full")
     print(
         f"finished in {time.perf_counter() - began:.0f} s; runs: {workdir}; plot of accuracy over "
-        f"ProMPT's iterations: {image}"
+        f"ProMPT's iterations: {image}\n{next_commands(workdir)}"
     )

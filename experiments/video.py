@@ -1,6 +1,7 @@
 """Quickstart for videos: VoP^{F+P} and zero-shot CLIP in text-video retrieval.
 
-    python -m experiments.video     (same as ./run.sh video; some minutes on two cores)
+    python -m experiments.video           (same as ./run.sh video; a table within two minutes)
+    python -m experiments.video --full    (all test videos, more steps; some minutes on two cores)
 
 Needs no downloads: it uses the embedded CLIP and rendered videos. Prints a table and draws an
 image. A finished run is kept.
@@ -57,13 +58,17 @@ def draw(path: pathlib.Path, folder: pathlib.Path, key: str) -> list[pathlib.Pat
 def start(argv: list[str]) -> None:
     """Parses the arguments, runs, prints a table and draws an image."""
     parser = command_line.make_parser("experiments.video", __doc__)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results/video"))
-    folder = parser.parse_args(argv).out
+    parser.add_argument("--out", type=pathlib.Path, help="directory (results/video[-full])")
+    parser.add_argument("--full", action="store_true", help="more steps and videos: some minutes")
+    options = parser.parse_args(argv)
+    folder = options.out or pathlib.Path(f"results/video{'-full' if options.full else ''}")
     command_line.prepare_jax()
     began = time.perf_counter()
-    config = quickstart.get_config()
+    config = quickstart.get_config(options.full)
     tables.print_run(experiment.run(config, folder))
     draw(folder / "videos.png", folder, config.data.also_test)
+    if not options.full:
+        print(f"note: to be quick, this is {quickstart.DROPPED}; all of it: ./run.sh video --full")
     print(
         f"finished in {time.perf_counter() - began:.0f} s; videos of the most improved captions: "
         f"{folder / 'videos.png'}; ranks of all captions: {folder}"
