@@ -113,8 +113,17 @@ def is_best(cells: Sequence[Cell | None], smallest: bool = False) -> list[bool]:
     return [cell is not None and low <= cell.mean <= high for cell in cells]
 
 
-def block(rows: Sequence[Row], keys: Sequence[Key], intervals: bool = False) -> list[list[str]]:
-    """Returns a line per row that has one of the figures, and below it the published ones."""
+def block(
+    rows: Sequence[Row], keys: Sequence[Key], intervals: bool = False, form: str = ".2f"
+) -> list[list[str]]:
+    """Returns a line per row that has one of the figures, and below it the published ones.
+
+    Args:
+        rows: of the table.
+        keys: the columns.
+        intervals: whether intervals are shown.
+        form: the format of published figures.
+    """
     rows = [row for row in rows if any(key in row.cells for key in keys)]
     columns = [[row.cells.get(key) for row in rows] for key in keys]
     best = [
@@ -129,7 +138,7 @@ def block(rows: Sequence[Row], keys: Sequence[Key], intervals: bool = False) -> 
         lines.append([escape(row.label), *shown])
         if any(cell and cell.published for cell in cells):
             printed = [
-                f"{cell.published.value:g}" if cell and cell.published else NOTHING
+                f"{cell.published.value:{form}}" if cell and cell.published else NOTHING
                 for cell in cells
             ]
             lines.append([r"\quad published", *printed])
@@ -162,7 +171,7 @@ def of_retrieval(table_: RetrievalTable, notes: Sequence[str] = ()) -> str:
     for test in table_.tests:
         name = table_.dataset if test == TEST else test
         keys = [(test, column) for column in COLUMNS]
-        blocks[escape(name)] = block(table_.rows, keys, table_.intervals)
+        blocks[escape(name)] = block(table_.rows, keys, table_.intervals, "g")
     figures = "R@K in \\%, mean and median rank (MnR, MdR)"
     text = caption(table_.protocol, table_.heading, figures, table_.rows, notes)
     return table(text, table_.heading, ["method", *map(escape, COLUMNS)], blocks)
