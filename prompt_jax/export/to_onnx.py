@@ -91,7 +91,7 @@ def write(folder: pathlib.Path, model: Saved, frozen: Frozen, own: str = "") -> 
 
 
 def describe(path: pathlib.Path, model: Saved) -> None:
-    """Adds the preprocessing and the class names to the metadata of an ONNX file."""
+    """Adds preprocessing, class names and temperature to the metadata of an ONNX file."""
     import onnx
 
     file = onnx.load(path, load_external_data=False)
@@ -101,6 +101,7 @@ def describe(path: pathlib.Path, model: Saved) -> None:
         "std": model.inputs.std,
         "class_names": model.class_names,
         "names": dict(enumerate(model.class_names)),
+        "temperature": model.temperature,
     }
     onnx.helper.set_model_props(file, {name: json.dumps(each) for name, each in fields.items()})
     onnx.save(file, path)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import os
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from pydantic import Field
 
 from prompt_jax.errors import PromptError, installing
 from prompt_jax.inputs import preparation
-from prompt_jax.inputs.images.decoding import open_image
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.storage import schemas
 from prompt_jax.storage.files import check, kind_at, parse_json
@@ -26,7 +24,7 @@ MOST_METADATA = 64 * 2**20  # characters of the class names
 
 
 class Classifier(Protocol):
-    """Predicts the class of one image; called from several threads.
+    """Predicts the class of one image or video; called from several threads.
 
     Attributes:
         name: of the method.
@@ -66,15 +64,14 @@ class JaxClassifier:
         self.name = model.name
         self.class_names = tuple(model.class_names if classes is None else classes)
         self._predict = functools.partial(
-            model.predict, classes=classes, batch_size=1, threshold=threshold, quiet=True
+            model.predict, classes=classes, threshold=threshold, quiet=True
         )
-        self._upright = model.inputs.upright
-        self._predict(np.zeros((1, *model.inputs.shape), np.float32))
+        model.warm_up(classes=classes)
+        self._predict(np.zeros(model.inputs.shape, np.float32))  # raises for a wrong threshold
 
     def predict(self, content: bytes, top_k: int) -> dict[str, Any]:
         """See `Classifier`."""
-        image = open_image(io.BytesIO(content), self._upright)
-        [one] = self._predict([image], top_k=top_k)
+        [one] = self._predict(content, top_k=top_k)
         found = dataclasses.asdict(one)
         return {name: value for name, value in found.items() if name not in _NOT_ANSWERED}
 
@@ -93,12 +90,8 @@ class OnnxClassifier:
 
     runtime = "onnx"
 
-    def __init__(self, path: str | os.PathLike, threads: int = 0):
-        """Loads the program.
-
-        Args:
-            path: of model.onnx, from `python -m prompt_jax.export --onnx`.
-            threads: of onnxruntime per prediction; 0: one per core.
+    def __init__(self, path: str | os.PathLike):
+        """Loads the model.onnx of `python -m prompt_jax.export --onnx`.
 
         Raises:
             PromptError: onnxruntime is missing, or it is not such a file.
@@ -110,12 +103,10 @@ class OnnxClassifier:
             import onnxruntime
         except ImportError:
             raise PromptError(f"{path} needs onnxruntime: {installing('onnx')}") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         errors: Any = onnxruntime.capi.onnxruntime_pybind11_state
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(file), options, providers=onnxruntime.get_available_providers()
+                os.fspath(file), providers=onnxruntime.get_available_providers()
             )
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph) as error:
             raise PromptError(f"{path} is not an ONNX program: {error}") from None
@@ -130,16 +121,15 @@ class OnnxClassifier:
         self._inputs = schemas.make(Inputs, found.inputs, f"{path}: inputs")
         self._temperature = found.temperature
         self._names = distinct(self.class_names)
-        if self._inputs.frames:
-            raise PromptError(f"{path} takes videos; this server takes images")
 
     def predict(self, content: bytes, top_k: int) -> dict[str, Any]:
         """See `Classifier`."""
-        image = open_image(io.BytesIO(content), self._inputs.upright)
+        [item] = preparation.as_items(content, self._inputs)
         prepared = np.empty(self._inputs.shape, np.float32)
-        preparation.prepare(image, self._inputs, prepared)
-        images = np.moveaxis(prepared, -1, 0)[None]
-        [[logits]] = self._session.run(["logits"], {"images": images})
+        preparation.prepare(item, self._inputs, prepared)
+        [given] = self._session.get_inputs()
+        channels_first = np.moveaxis(prepared, -1, -3)[None]
+        [[logits]] = self._session.run(["logits"], {given.name: channels_first})
         order = np.argsort(-logits, kind="stable")[:top_k].tolist()
         shares = np.exp((logits - logits.max()) / self._temperature)
         shares = shares / shares.sum() if len(logits) > 1 else shares[:0]
@@ -179,7 +169,4 @@ def load(
         return OnnxClassifier(run)
     from prompt_jax.models import loading  # with JAX, which ONNX does not need
 
-    model = loading.load(run, **options)
-    if model.inputs.frames:
-        raise PromptError(f"{run} takes videos; this server takes images")
-    return JaxClassifier(model, classes, threshold)
+    return JaxClassifier(loading.load(run, **options), classes, threshold)

@@ -167,6 +167,8 @@ def test_predictions_are_those_of_the_library_from_several_threads(clip):
 def test_what_cannot_be_served_is_said(clip, tmp_path):
     with pytest.raises(PromptError, match="no classes to choose from"):
         classifiers.load(str(clip), None, None)
+    with pytest.raises(PromptError, match="threshold=2"):
+        classifiers.load(str(clip), NAMES, 2.0)
     with pytest.raises(PromptError, match=r"model.onnx has its classes and settings"):
         classifiers.load("model.onnx", NAMES, None)
     with pytest.raises(PromptError, match="model.onnx is missing, not a file"):
@@ -216,9 +218,6 @@ def test_an_onnx_program_answers_without_jax(tmp_path, torch):
         kept = {other: value for other, value in colors.items() if other != name}
         with pytest.raises(PromptError, match=message):
             classifiers.load(write_onnx(tmp_path / "model.onnx", **kept), None, None)
-    videos = {**colors, "inputs": {**INPUTS, "frames": 4, "frame_rule": "even"}}
-    with pytest.raises(PromptError, match="takes videos; this server takes images"):
-        classifiers.load(write_onnx(tmp_path / "model.onnx", **videos), None, None)
 
 
 @pytest.mark.slow
