@@ -1,6 +1,7 @@
 """Chooses settings of a run on held-out training or validation images."""
 
 import functools
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from experiments.run import training
 from experiments.setup.preparation import Prepared
 from prompt_jax import methods
 from prompt_jax.evaluation import confidence, programs
+from prompt_jax.evaluation.confidence import Calibration
 from prompt_jax.methods import selection
-from prompt_jax.methods.method import KEPT
 from prompt_jax.training import features as kept
 from prompt_jax.training import loop
 
@@ -35,15 +36,26 @@ def choose(
     prompts, chosen = kept.choose(run.config.method, run.method, prompts, run.task, hold_out)
     if not run.config.calibrate:
         return prompts, chosen, {}
-    if run.method.input in KEPT:
-        settings = chosen.get("values", ())
-        found = confidence.of_held_out(run.method, run.task, prompts, hold_out(), settings)
-    else:
-        found = confidence.choose_temperature(
-            *_validation_logits(run, prompts), f"{len(run.plan.train.val)} validation images"
-        )
+    found = _calibrate(run, prompts, hold_out, chosen.get("values", ()))
     print(f"{run.config.method}: {found}")
     return prompts, chosen, found.as_json()
+
+
+def _calibrate(
+    run: Prepared,
+    prompts: methods.Prompts,
+    hold_out: Callable[[], Sequence[selection.HeldOut]],
+    chosen: Collection[str],
+) -> Calibration:
+    """Returns the temperature by the validation images, or without any by folds of the shots."""
+    train = run.plan.train
+    if train.val:
+        by = f"{len(train.val)} validation images"
+        return confidence.choose_temperature(*_validation_logits(run, prompts), by)
+    if run.shots is None or run.shots.features is None:
+        return confidence.NOTHING_HELD_OUT
+    plain, labels = run.makes.of_examples(train, train.train)
+    return confidence.of_folds(run.method, run.task, prompts, hold_out(), chosen, plain, labels)
 
 
 def _hold_out(run: Prepared, prompts: methods.Prompts) -> list[selection.HeldOut]:
@@ -63,10 +75,8 @@ def _hold_out(run: Prepared, prompts: methods.Prompts) -> list[selection.HeldOut
 
 
 def _validation_logits(run: Prepared, prompts: methods.Prompts) -> tuple[np.ndarray, np.ndarray]:
-    """Returns logits float32[n, K] and labels int32[n] of the validation images; n may be 0."""
+    """Returns logits float32[n, K] and labels int32[n] of the validation images."""
     train, batches = run.plan.train, run.plan.batches
-    if not train.val:
-        return np.zeros((0, len(train.class_names)), np.float32), np.zeros(0, np.int32)
     prepared = programs.compiled(run.method.prepare)(prompts, run.task)
     score = functools.partial(programs.logits(run.method), prompts, prepared, run.task)
     with run.plan.listing_all_bad():

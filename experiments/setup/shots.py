@@ -75,9 +75,14 @@ class FeatureMaker:
             blank = np.zeros((1, *self._batches.inputs.shape), np.float32)
             width = jax.eval_shape(self._maker.encode, self._frozen, blank).shape[-1]
             return np.zeros((0, width), np.float32), np.zeros(0, np.int32)
-        total = self._batches.test_steps(len(dataset.val))
-        batches = self._batches.test(dataset, dataset.val)
-        return self._maker.run("validation features", batches, total)
+        return self.of_examples(dataset, dataset.val, "validation features")
+
+    def of_examples(
+        self, dataset: Dataset, examples: Sequence[Example], title: str = "features of the shots"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features float32[n, …] and labels int32[n] of images, prepared as for tests."""
+        total = self._batches.test_steps(len(examples))
+        return self._maker.run(title, self._batches.test(dataset, examples), total)
 
 
 class PairBatches(Iterator[dict[str, Any]]):

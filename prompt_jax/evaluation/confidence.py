@@ -6,7 +6,7 @@ energy (Liu et al., NeurIPS 2020) of the logits; docs/confidence.md has their me
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 from prompt_jax.errors import PromptError, unknown
 from prompt_jax.evaluation import programs, reliability
 from prompt_jax.methods import Method, Prompts, Task
-from prompt_jax.methods.selection import HeldOut, describe
+from prompt_jax.methods.selection import HeldOut, assign_folds, describe
 
 COLDEST, HOTTEST = 0.01, 1000.0
 """The limits of a temperature."""
@@ -103,27 +103,39 @@ def choose_temperature(logits: np.ndarray, labels: np.ndarray, by: str) -> Calib
     return Calibration(temperature, by, number, *errors)
 
 
-def of_held_out(
-    method: Method, task: Task, prompts: Prompts, held_out: Sequence[HeldOut], chosen: Sequence[str]
+def of_folds(
+    method: Method,
+    task: Task,
+    prompts: Prompts,
+    held_out: Sequence[HeldOut],
+    chosen: Collection[str],
+    plain: np.ndarray,
+    labels: np.ndarray,
 ) -> Calibration:
     """Returns the temperature of prompts that are computed from, or trained on, kept features.
+
+    Each fold is classified without augmentation, as test images are: predictions for random crops
+    are right less often, and the temperature would be too high.
 
     Args:
         method, task: the method, and its task on the training classes.
         prompts: the final prompts.
-        held_out: images with prompts that were computed without them; see `selection`.
+        held_out: see `selection.hold_out_shots`; other images are ignored.
         chosen: names of the settings that were chosen on them, whose values `prompts` holds.
+        plain: float[n, …], features of all n shots, not augmented.
+        labels: int[n].
     """
     values = {name: prompts[name] for name in chosen}
-    rows, labels = [], []
-    for held in held_out:
+    folds = [held for held in held_out if held.kind == "shots"]
+    places = assign_folds(labels)
+    rows, known = [], []
+    for number, held in enumerate(folds):
         own = {**held.prompts, **values} if values else held.prompts
-        for view in held.features[:1]:
-            rows.append(logits_of(method, task, own, view))
-            labels.append(held.labels)
+        rows.append(logits_of(method, task, own, plain[places == number]))
+        known.append(labels[places == number])
     if not rows:
         return NOTHING_HELD_OUT
-    return choose_temperature(np.concatenate(rows), np.concatenate(labels), describe(held_out))
+    return choose_temperature(np.concatenate(rows), np.concatenate(known), describe(folds))
 
 
 def logits_of(method: Method, task: Task, prompts: Prompts, seen: np.ndarray) -> np.ndarray:

@@ -319,8 +319,9 @@ def _train(
     prompts, chosen = choose(name, method, prompts, task, held_out)
     if not (calibrate or (calibrate is None and chosen)):
         return prompts, Calibration()
-    values = chosen.get("values", ())
-    calibration = confidence.of_held_out(method, task, prompts, held_out(), values)
+    values, plain = chosen.get("values", ()), shots.plain_features(method, task, placement)
+    folded = held_out(), values, plain, shots.labels
+    calibration = confidence.of_folds(method, task, prompts, *folded)
     print(f"{name}: {calibration}")
     return prompts, calibration
 

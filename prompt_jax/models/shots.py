@@ -96,6 +96,13 @@ class Shots:
         rows, _ = maker.run(f"features of {views} views", self.views(views, size), total)
         return rows.reshape(views, number, *rows.shape[1:])
 
+    def plain_features(self, method: Method, task: Task, placement: Placement) -> np.ndarray:
+        """Returns frozen features of all images, not augmented, float32[n, …]; see `features`."""
+        size = min(FEATURES_AT_ONCE[self.inputs.kind], len(self.items))
+        maker = FeatureMaker(method, task.clip, task.frozen, placement)
+        total = -(-len(self.items) // size)
+        return maker.run("features of the images", self.plain(size), total)[0]
+
     def _read(self, asked: Iterable[_Request], stream: int, size: int) -> Generator[Batch]:
         """Yields batches of `size` with the requested rows, augmented by their draws."""
 

@@ -23,17 +23,19 @@ def clip(tmp_path_factory):
     return tiny.save_clip(tmp_path_factory.mktemp("clip"))
 
 
-def run(clip, folder, method, **fields):
-    config = tiny.small_config(method, clip)
+def run(clip, folder, method, root=None, **fields):
+    config = tiny.small_config(method, clip, root)
     config.update({"protocol": "few_shot", "calibrate": True, **fields})
     config.data.shots = 2
     return experiment.run(config, folder)
 
 
 def test_a_run_chooses_records_and_applies_it(clip, tmp_path):
-    found = run(clip, tmp_path, "gda", cached_views=1)
+    root = tiny.save_caltech101(tmp_path / "data")  # without validation images
+    found = run(clip, tmp_path / "run", "gda", root, cached_views=1)
+    tmp_path = tmp_path / "run"
     chosen = found["calibration"]
-    assert chosen["by"] == "cross-validation over 8 shots in 2 folds and 8 validation images"
+    assert chosen["by"] == "cross-validation over 8 shots in 2 folds"
     assert chosen["temperature"] != 1
     saved = json.loads((tmp_path / "model.json").read_text())
     assert saved["temperature"] == chosen["temperature"]

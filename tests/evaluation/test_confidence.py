@@ -1,11 +1,16 @@
 """Temperature scaling, thresholds and scores of unknown images."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
+from prompt_jax import methods
+from prompt_jax.clip import CLIP
 from prompt_jax.errors import PromptError
 from prompt_jax.evaluation import confidence, reliability
 from prompt_jax.evaluation.predictions import Prediction, Predictions
+from prompt_jax.methods.selection import HeldOut
 
 LOGITS = np.array([[[4.0, 0.0, 0.0], [1.0, 0.9, 0.8], [np.nan] * 3]], np.float32)
 
@@ -115,3 +120,25 @@ def test_the_calibration_errors_are_those_of_the_definition():
     right = logits.argmax(axis=-1) == labels
     sure = confidence.softmax(logits / found.temperature).max(axis=-1)
     assert found.after == pytest.approx(reliability.calibration_error(sure, right))
+
+
+def test_folds_are_classified_without_augmentation_and_with_the_chosen_settings():
+    labels = np.array([0, 0, 1, 1])
+    plain = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 4.0], [3.0, 0.0]], np.float32)
+    method = methods.Method(
+        object,
+        None,
+        lambda prompts, prepared, task, x: methods.Output((prompts["alpha"] * x)[None]),
+        input="features",
+    )
+    trained, clip = jnp.arange(2), CLIP(tiny.CONFIG)
+    task = methods.Task({}, None, trained, None, clip=clip, settings=None)
+    noise = np.full((1, 2, 2), 9.0, np.float32)  # of augmented views
+    folds = [HeldOut({"alpha": 0.5}, noise, labels[::2], "shots") for _ in range(2)]
+    others = HeldOut({"alpha": 0.5}, noise, labels[:2])
+    given = {"alpha": jnp.float32(2.0)}
+    found = confidence.of_folds(method, task, given, [others, *folds], ["alpha"], plain, labels)
+    order = [0, 2, 1, 3]  # by folds
+    expected = confidence.choose_temperature(2 * plain[order], labels[order], "")
+    assert found._replace(by="") == expected
+    assert found.by == "cross-validation over 4 shots in 2 folds"
