@@ -78,7 +78,7 @@ class FeatureMaker:
         return self.of_examples(dataset, dataset.val, "validation features")
 
     def of_examples(
-        self, dataset: Dataset, examples: Sequence[Example], title: str = "features of the shots"
+        self, dataset: Dataset, examples: tuple[Example, ...], title: str = "features of the shots"
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns features float32[n, …] and labels int32[n] of images, prepared as for tests."""
         total = self._batches.test_steps(len(examples))
