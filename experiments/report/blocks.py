@@ -12,6 +12,13 @@ class Text(NamedTuple):
     text: str
 
 
+class Fold(NamedTuple):
+    """Paragraphs that are shown when their title is clicked."""
+
+    title: str
+    texts: Sequence[str]
+
+
 class Table(NamedTuple):
     """A table of text: names in the first column, numbers in the others.
 
@@ -69,7 +76,7 @@ class Gallery(NamedTuple):
     caption: str = ""
 
 
-Block = Text | Table | Plot | Gallery
+Block = Text | Fold | Table | Plot | Gallery
 
 
 class Section(NamedTuple):

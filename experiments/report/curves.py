@@ -21,7 +21,7 @@ POINTS = 2000  # of a curve; more cannot be seen and take megabytes
 # Placeholder that is replaced by the text color of the page, dark or light.
 INK = "#010203"
 # Visible on white and on black.
-_COLORS = ("#2f7ed8", "#e8710a", "#2a9d55", "#d64545", "#8e63ce", "#8a7f4e")
+COLORS = ("#2f7ed8", "#e8710a", "#2a9d55", "#d64545", "#8e63ce", "#8a7f4e")
 
 
 def section(runs: Sequence[Finished]) -> Section | None:
@@ -69,7 +69,7 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str
         figure, axis = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
         for number, (name, points) in enumerate(curves.items()):
             marker = "o" if len(points) < 30 else None
-            color = _COLORS[number % len(_COLORS)]
+            color = COLORS[number % len(COLORS)]
             axis.plot(
                 *zip(*points, strict=True), color=color, marker=marker, ms=3, label=label(name)
             )

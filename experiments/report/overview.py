@@ -14,7 +14,8 @@ from experiments.figures.tables import (
 )
 from experiments.record import identity
 from experiments.record.runs import EVALUATION, backbone_title
-from experiments.report.blocks import Block, Section, Table, Text
+from experiments.report import headline
+from experiments.report.blocks import Block, Fold, Section, Table, Text
 from experiments.report.data import data_root
 from experiments.report.finished import Finished
 from prompt_jax.storage.local_paths import shorten_root
@@ -23,9 +24,9 @@ ELSEWHERE = "tested by an earlier call, whose test data is not recorded; shown w
 
 
 def section(runs: Sequence[Finished]) -> Section:
-    """Returns a paragraph per run, and a table of all."""
-    blocks: list[Block] = [Text(_in_words(run)) for run in runs]
-    blocks += _tables(runs)
+    """Returns a chart and a table of all runs, and each run's settings in a fold."""
+    blocks: list[Block] = [headline.plot(runs), *_tables(runs)]
+    blocks += [Fold(f"Settings of {run.label}", (_in_words(run),)) for run in runs]
     notes = dict.fromkeys(run.results["note"] for run in runs if run.results.get("note"))
     blocks += [Text(f"Note: {note}.") for note in notes]
     blocks += [
@@ -64,10 +65,7 @@ def _in_words(run: Finished) -> str:
 
 def _beside(run: Finished, key: str) -> str:
     """Returns the 95 % interval, where results.json has one, and the figure of zero-shot CLIP."""
-    found = run.results
-    ends = (found.get("interval") or {}).get(key)
-    if of_ranks := (found.get("rank_intervals") or {}).get(key):
-        ends = of_ranks["t2v"].get("R@1")
+    found, ends = run.results, headline.interval(run, key)
     phrases = [f"95 % interval {ends[0]:.1f} to {ends[1]:.1f}"] if ends else []
     if found["method"] != "zero_shot":
         phrases.append(f"zero-shot CLIP {found['zero_shot'][key]:.2f}")

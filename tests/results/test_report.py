@@ -132,6 +132,9 @@ def test_a_run_on_images_is_one_page(finished, tmp_path, capsys):
     ):
         assert words in found.words
     assert found.all("img") and len(found.all("figure")) > 3
+    [fold] = found.all("details")
+    labels = [one.get("aria-label") or "" for one in found.all("figure")]
+    assert labels[0].startswith("Accuracy") and labels[0].endswith("hollow: zero-shot CLIP")
     results = json.loads((finished / "results.json").read_text())
     assert f"H is {results['h']:.2f}" in found.words
     assert {p: p.read_bytes() for p in finished.rglob("*") if p.is_file()} == before
@@ -145,6 +148,8 @@ def test_several_runs_are_side_by_side(finished, retrieval_run, tmp_path):
     found = read((first / "report.html").read_text(encoding="utf-8"))
     for words in ("Mistakes: pro_mpt", "Captions: vop", "text-to-video", "R@10"):
         assert words in found.words
+    [label] = [one for one in found.all("figure") if "hollow" in (one.get("aria-label") or "")]
+    assert label["aria-label"].startswith("R@1, text-to-video or accuracy (%)")
     lines = retrieval.read(report.open_all(report.read_all([retrieval_run]))[0], "test")
     [caption] = {line.caption for line in retrieval.choose(lines)["improved most"][:1]}
     assert f"“{caption}”" in found.words
