@@ -1,5 +1,6 @@
 """The command `python -m prompt_jax.search`."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import tiny
 from PIL import Image
 
+import prompt_jax as pj
 from prompt_jax import search
 from prompt_jax.errors import DataError, PromptError
 from prompt_jax.indexing import sheet
@@ -84,6 +86,14 @@ def test_wrong_arguments_fail_before_anything_is_encoded(clip, folder, tmp_path)
         with pytest.raises(kind, match=message):
             search.start([clip, *map(str, arguments), "--index", str(tmp_path / "index")])
     assert not (tmp_path / "index").exists()
+
+
+def test_it_is_said_that_prompts_of_a_classifier_are_not_searched(clip, capsys):
+    bare = pj.load(clip)
+    search.note_method(bare)
+    assert not capsys.readouterr().err
+    search.note_method(dataclasses.replace(bare, name="coop", trained={"shots": 1}))
+    assert "note: coop classifies and does not encode texts alone" in capsys.readouterr().err
 
 
 def test_a_file_that_is_gone_is_crossed_out(tmp_path):
