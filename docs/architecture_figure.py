@@ -72,7 +72,11 @@ def draw(path: Path = PICTURE) -> None:
     axes.text(0, 23, note, size=9, color=INK, linespacing=1.4)
     kinds = (
         Patch(facecolor=FROZEN, edgecolor="#8fa9c9", label="frozen CLIP"),
-        Patch(facecolor=TRAINED, edgecolor="#c99a50", label="trained, with the first prompts and context"),
+        Patch(
+            facecolor=TRAINED,
+            edgecolor="#c99a50",
+            label="trained, with the first prompts and context",
+        ),
     )
     axes.legend(handles=kinds, loc="lower left", frameon=False, fontsize=9.5, borderpad=0.1)
     figure.savefig(path, dpi=DOTS, facecolor="white", metadata={"Software": None})

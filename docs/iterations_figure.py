@@ -88,9 +88,7 @@ def read_panels(folder: Path) -> list[Panel]:
             for label in likeliest(probabilities, example.label)
         }
         title = f"{name}\n{size} of {total} images"
-        panels.append(
-            Panel(title, dataset.read(example), dataset.class_names[example.label], bars)
-        )
+        panels.append(Panel(title, dataset.read(example), dataset.class_names[example.label], bars))
     return panels
 
 

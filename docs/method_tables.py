@@ -1,62 +1,105 @@
-"""Writes the README's tables of methods from the methods' records.
+"""Writes the tables of methods in README.md and docs/methods.md from the methods' records.
 
     python docs/method_tables.py
 
-Each table stands between two comments, `<!-- methods of images -->` and `<!-- end -->`.
+Each table stands between two comments: `<!-- methods of images -->`, `<!-- methods of videos -->`
+or, for the short one of both, `<!-- methods -->`, and `<!-- end -->`.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from prompt_jax import methods
+from prompt_jax.methods.record import NEEDS_TEXTS
 
-README = Path(__file__).parents[1] / "README.md"
-HEADERS = {
+DOCS = Path(__file__).parent
+PAGES = (DOCS.parent / "README.md", DOCS / "methods.md")
+CONFIGS = DOCS.parent / "experiments" / "configs"
+PLACES = {
     "text": "prompts in the text",
-    "images": "in the images",
-    "both": "in both",
-    "features": "on frozen features",
-    "weights": "fine-tuning and adapters",
+    "images": "prompts in the images",
+    "both": "prompts in both",
+    "features": "frozen features",
+    "weights": "weights, adapters",
 }
+"""The place of the trainable parameters, by `Record.tunes`."""
+
+MARKS = {"a batch": "ᵇ", NEEDS_TEXTS: "ᵗ", "no labels": "ᵘ"}
+"""Marks of the short table: sees at test a batch or texts, in training no labels."""
 
 
 def table(kind: str) -> list[str]:
-    """Returns the lines of the table of "images" or "videos".
-
-    A row for each test input that predictions depend on, a column for each place of the trainable
-    parameters.
-    """
-    records = methods.RECORDS[kind].values()
-    places = [place for place in HEADERS if any(one.tunes == place for one in records)]
-    lines = [
-        ("a prediction depends on", *(HEADERS[place] for place in places)),
-        ("---",) * (1 + len(places)),
+    """Returns the lines of the table of "images" or "videos", a method per row, oldest first."""
+    headers = (
+        "method",
+        "paper",
+        "trained",
+        "sees in training",
+        "sees at test",
+        "config",
+    )
+    rows = [
+        (
+            one.title,
+            one.paper,
+            "nothing" if one.sees_in_training == "nothing" else PLACES[one.tunes],
+            one.sees_in_training,
+            one.at_test() + f" (one image with `{one.alone}`)" * bool(one.alone),
+            f"`{config(one)}`",
+        )
+        for one in methods.RECORDS[kind].values()
     ]
-    for seen in dict.fromkeys(one.at_test() for one in records):
-        cells = [
-            " ".join(_named(one) for one in records if one.at_test() == seen and one.tunes == place)
-            for place in places
-        ]
-        lines.append((seen, *cells))
-    return [f"| {' | '.join(line)} |" for line in lines]
+    return list(_lines(headers, rows))
 
 
-def _named(record: methods.Record) -> str:
-    """Returns the name, with the settings that make predictions depend on one image alone."""
-    return f"`{record.name}`" + f" (one image with `{record.alone}`)" * bool(record.alone)
+def short_table() -> list[str]:
+    """Returns the lines of the table of all names, a row per place of the trained parameters."""
+    rows = [
+        (
+            header,
+            *(
+                " ".join(_marked(one) for one in records.values() if one.tunes == place)
+                for records in methods.RECORDS.values()
+            ),
+        )
+        for place, header in PLACES.items()
+    ]
+    return list(_lines(("trained", *methods.RECORDS), rows))
+
+
+def config(record: methods.Record) -> str:
+    """Returns the shortest config of a method, below experiments/configs: `images/coop.py`."""
+    if record.kind == "videos":
+        return f"video/{record.own_protocol}.py:{record.name}"
+    own = f"images/{record.name}.py"
+    return own if (CONFIGS / own).is_file() else f"images/method.py:{record.name}"
+
+
+def _marked(record: methods.Record) -> str:
+    facts = (*record.at_test().split(", "), record.sees_in_training)
+    return f"`{record.name}`" + "".join(MARKS.get(fact, "") for fact in facts)
+
+
+def _lines(headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
+    for row in (headers, ("---",) * len(headers), *rows):
+        yield f"| {' | '.join(row)} |"
 
 
 def rewrite(text: str) -> str:
     """Returns a page with its tables of methods renewed."""
 
     def renewed(found: re.Match[str]) -> str:
-        indent, kind = found["indent"], found["kind"]
-        lines = [f"<!-- methods of {kind} -->", *table(kind), "<!-- end -->"]
-        return "".join(f"{indent}{line}\n" for line in lines)
+        kind = found["kind"]
+        lines = table(kind) if kind else short_table()
+        return "\n".join((found["begin"], *lines, "<!-- end -->\n"))
 
-    pattern = r"^(?P<indent> *)<!-- methods of (?P<kind>images|videos) -->\n(?s:.*?)<!-- end -->\n"
+    pattern = (
+        r"^(?P<begin><!-- methods(?: of (?P<kind>images|videos))? -->)\n(?s:.*?)<!-- end -->\n"
+    )
     return re.sub(pattern, renewed, text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":
-    README.write_text(rewrite(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(rewrite(page.read_text(encoding="utf-8")), encoding="utf-8")

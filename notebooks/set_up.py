@@ -1,15 +1,21 @@
-"""Writes the first cell of every notebook, which installs prompt_jax if it is missing.
+"""Writes what depends on the address where the code is published.
 
     python notebooks/set_up.py
 
-The repository comes from pyproject.toml, where the publisher of the code sets it.
+This is the first cell of every notebook, which installs prompt_jax if it is missing, and README's
+line that installs it and its button for Colab. The address comes from pyproject.toml, where the
+publisher of the code sets it.
 """
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+README = FOLDER.parent / "README.md"
+GITHUB = "https://github.com/"
+COLAB = "https://colab.research.google.com/"
 # The package's extras that a notebook needs; each has the name of the package that it installs.
 EXTRAS = {"quickstart": [], "own_images": [], "pytorch": ["torch"]}
 CELL = """
@@ -80,8 +86,43 @@ def source_of(name: str, address: str) -> str:
     return CELL.replace("__REPOSITORY__", json.dumps(address)).replace("__EXTRAS__", extras)
 
 
+def install_line(address: str) -> str:
+    """Returns README's command that installs the package, of a checkout without an address."""
+    if not address:
+        return "pip install .                 # '.[cuda12]' for a GPU, '.[tpu]' for a TPU"
+    return (
+        f"pip install 'prompt_jax @ git+{address}'  # prompt_jax[cuda12] for a GPU, [tpu] for a TPU"
+    )
+
+
+def colab_button(address: str) -> str:
+    """Returns README's link that opens the quickstart in Colab; empty without GitHub's address."""
+    if not address.startswith(GITHUB):
+        return ""
+    place = f"github/{address.removeprefix(GITHUB).removesuffix('.git').strip('/')}"
+    badge = f"[![Open in Colab]({COLAB}assets/colab-badge.svg)]"
+    return f"{badge}({COLAB}{place}/blob/main/notebooks/quickstart.ipynb)"
+
+
+def rewrite(text: str, address: str) -> str:
+    """Returns README's text with both parts for an address, each between two comments."""
+    parts = {
+        "install": f"```bash\n{install_line(address)}\n```\n",
+        "colab": f"{colab_button(address)}\n".lstrip("\n"),
+    }
+    for name, part in parts.items():
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->\n"
+        whole = begin + part + end
+        text, found = re.subn(f"{begin}(?s:.*?){end}", lambda _, whole=whole: whole, text)
+        if found != 1:
+            raise SystemExit(f"{README}: {found} parts begin with <!-- {name} -->, instead of one")
+    return text
+
+
 def main() -> None:
-    """Writes the cell into every notebook."""
+    """Writes the cell into every notebook, and README's parts."""
+    text = rewrite(README.read_text(encoding="utf-8"), repository())
+    README.write_text(text, encoding="utf-8")
     for name in EXTRAS:
         path = FOLDER / f"{name}.ipynb"
         book = json.loads(path.read_text(encoding="utf-8"))

@@ -57,20 +57,26 @@ def test_two_records_with_one_name_are_rejected(tmp_path, monkeypatch):
         methods._list_records("images")
 
 
-def test_the_readme_s_tables_are_those_of_the_records():
-    text = method_tables.README.read_text(encoding="utf-8")
-    assert method_tables.rewrite(text) == text
+def test_the_tables_of_methods_are_those_of_the_records():
+    readme, page = (one.read_text(encoding="utf-8") for one in method_tables.PAGES)
+    assert [method_tables.rewrite(one) for one in (readme, page)] == [readme, page]
+    assert "\n".join(method_tables.short_table()) in readme
     for kind, records in methods.RECORDS.items():
         written = "\n".join(method_tables.table(kind))
-        assert written in text.replace("\n  |", "\n|")
-        assert all(f"`{name}`" in written for name in records)
+        assert written in page
+        for one in records.values():
+            assert f"`{one.name}`" in readme
+            assert f"| {one.title} | {one.paper} |" in written
+            assert (method_tables.CONFIGS / method_tables.config(one).partition(":")[0]).is_file()
 
 
-def test_a_table_has_a_row_for_each_input_at_test(monkeypatch):
+def test_the_tables_say_what_a_method_sees(monkeypatch):
     coop = methods.RECORDS["images"]["coop"]
-    other = dataclasses.replace(coop, sees_at_test="a batch")
+    other = dataclasses.replace(coop, sees_at_test="a batch", sees_in_training="no labels")
     monkeypatch.setitem(methods.RECORDS["images"], "coop", other)
-    assert "| a batch | `coop` |  |  |  |" in method_tables.table("images")
+    [row] = [line for line in method_tables.table("images") if line.startswith("| CoOp |")]
+    assert row.endswith("| prompts in the text | no labels | a batch | `images/coop.py` |")
+    assert "| `coop`ᵇᵘ `cocoop` " in "\n".join(method_tables.short_table())
 
 
 def test_an_image_method_sees_one_video_where_it_averages_frames():
