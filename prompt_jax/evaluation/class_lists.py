@@ -29,6 +29,8 @@ _LOCK = threading.Lock()
 
 def keep(kept: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
     """Returns the value of a key, made if it is missing; keeps the last `KEPT`. Safe in threads."""
+    if (found := kept.get(key)) is not None:  # without waiting for a list that is being made
+        return found
     with _LOCK:
         if key not in kept:
             value = make()

@@ -172,7 +172,7 @@ def run(
             # Steps are dispatched before they are computed: shown are computed ones, while the
             # next one is computed. The first is waited for, as it is compiled.
             shown = metrics if before is None or step == total else before
-            jax.block_until_ready(shown["loss"])
+            jax.block_until_ready(shown)
             before = metrics
             if stop:
                 stop.step_done()

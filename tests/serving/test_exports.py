@@ -65,7 +65,7 @@ def test_images_that_are_not_prepared_are_named():
 
 
 @pytest.mark.slow
-def test_onnx_runs_without_torch(tmp_path):
+def test_onnx_runs_without_torch(tmp_path, torch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     run = exported.save_run(tmp_path / "run", exported.train("zero_shot"))
