@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import re
 import threading
 import warnings
 
 import jax
 import numpy as np
 import pytest
-from tiny import save_clip
+from tiny import REPOSITORY, save_clip
 
 import prompt_jax as pj
 from prompt_jax import methods
@@ -80,6 +81,12 @@ def test_classes_that_fill_up_a_list_change_no_logits(bare, name):
 def test_methods_whose_classes_meet_are_not_filled_up():
     assert {"gda", "fudd", "nola", "caps_adapter"}.isdisjoint(FILLED)
     assert {"zero_shot", "coop", "cocoop", "maple", "pro_mpt", "tip_adapter"} <= {*FILLED}
+    [listed] = [
+        part
+        for part in (REPOSITORY / "docs/using.md").read_text(encoding="utf-8").split("\n- ")
+        if part.startswith("**Other classes need no other program**")
+    ]
+    assert {*re.findall("`([a-z_]+)`", listed)} - {"vision_prompts"} == {*FILLED}
     assert not methods.get("coop").spare_from(methods.get("coop").Settings(class_specific=True))
 
 
