@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import anyio
 import anyio.to_thread
 from fastapi import FastAPI, HTTPException, Query, Request
+from starlette.requests import ClientDisconnect
 
 from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.serve.classifiers import Classifier
 
-TOO_LATE, TOO_LARGE, UNREADABLE, BUSY = 408, 413, 422, 503
+BROKEN_OFF, TOO_LATE, TOO_LARGE, UNREADABLE, BUSY = 400, 408, 413, 422, 503
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """Returns the body of a request, of which no more than the limit is kept in memory.
 
     Raises:
-        HTTPException: it is empty, too large or too slow.
+        HTTPException: it is empty, too large or too slow, or broke off.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limits.bytes:
@@ -109,6 +110,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     except TimeoutError:
         message = f"the upload took more than {limits.seconds:g} seconds"
         raise HTTPException(TOO_LATE, message) from None
+    except ClientDisconnect:  # nobody receives the answer
+        raise HTTPException(BROKEN_OFF, "the upload broke off") from None
     if not content:
         message = "the body is empty; send a file's content: curl --data-binary @image.jpg …"
         raise HTTPException(UNREADABLE, message)

@@ -20,6 +20,7 @@ from prompt_jax.text.class_names import distinct
 
 ONNX = ".onnx"
 _NOT_ANSWERED = ("source", "error")  # of a `Prediction`
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 MOST_METADATA = 64 * 2**20  # characters of the class names
 
 
@@ -106,7 +107,10 @@ class OnnxClassifier:
         errors: Any = onnxruntime.capi.onnxruntime_pybind11_state
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(file), providers=onnxruntime.get_available_providers()
+                os.fspath(file),
+                providers=[
+                    one for one in _PROVIDERS if one in onnxruntime.get_available_providers()
+                ],
             )
         except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph) as error:
             raise PromptError(f"{path} is not an ONNX program: {error}") from None

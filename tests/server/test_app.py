@@ -123,9 +123,18 @@ def test_too_many_requests_are_refused_and_others_answered(slow):
         assert one.get("/health").json()["requests"] == 0
 
 
-def test_a_slow_upload_ends(slow):
+@pytest.mark.parametrize(
+    ("gone", "status", "message"),
+    [
+        (False, 408, "the upload took more than 0.05 seconds"),
+        (True, 400, "the upload broke off"),
+    ],
+)
+def test_an_upload_that_is_not_completed_ends(slow, gone, status, message):
     async def post():
         async def receive():
+            if gone:
+                return {"type": "http.disconnect"}
             await asyncio.sleep(60)
 
         sent = []
@@ -139,8 +148,8 @@ def test_a_slow_upload_ends(slow):
         return sent
 
     start, body = asyncio.run(post())
-    assert start["status"] == 408
-    assert json.loads(body["body"]) == {"detail": "the upload took more than 0.05 seconds"}
+    assert start["status"] == status
+    assert json.loads(body["body"]) == {"detail": message}
 
 
 @pytest.fixture(scope="module")
