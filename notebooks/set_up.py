@@ -100,8 +100,8 @@ def colab_button(address: str) -> str:
     if not address.startswith(GITHUB):
         return ""
     place = f"github/{address.removeprefix(GITHUB).removesuffix('.git').strip('/')}"
-    badge = f"[![Open in Colab]({COLAB}assets/colab-badge.svg)]"
-    return f"{badge}({COLAB}{place}/blob/main/notebooks/quickstart.ipynb)"
+    button = "[![Open in Colab](docs/colab.svg)]"
+    return f"{button}({COLAB}{place}/blob/main/notebooks/quickstart.ipynb)"
 
 
 def rewrite(text: str, address: str) -> str:
