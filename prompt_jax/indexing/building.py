@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from prompt_jax.cli import progress
-from prompt_jax.errors import BadImage
+from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.indexing import entries
 from prompt_jax.indexing.entries import Entry, Kind
 
@@ -84,6 +84,9 @@ def build(
         save: called with what is complete, now and then, so that an interrupted call loses little,
             and at the end if anything changed.
         title: of the progress bar; "": none is shown.
+
+    Raises:
+        PromptError: features are not finite.
     """
     before = {entry.path: entry for entry in earlier}
     table, done, encoded = _Features(earlier, features), dict[str, Entry](), 0
@@ -138,8 +141,13 @@ def _encode_new(
         bad: list[BadImage] = []
         features = encode(kind, [one.path for one in fresh.values()], bad.append)
         right = [bool(np.isfinite(feature).all()) for feature in features]
-        # Errors come in the order of their files.
         failed = [one for one, is_right in zip(fresh.values(), right, strict=True) if not is_right]
+        if len(failed) != len(bad):
+            raise PromptError(
+                f"{failed[0].path}: its features are NaN or infinite; use another model, or "
+                "dtype='float32'"
+            )
+        # Errors come in the order of their files.
         errors |= {(kind, one.hash): error.reason for one, error in zip(failed, bad, strict=True)}
         read = [one for one, is_right in zip(fresh.values(), right, strict=True) if is_right]
         table.add(read, features[right])

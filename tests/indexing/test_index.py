@@ -212,6 +212,13 @@ def test_what_cannot_be_searched_is_said(model, folder, tmp_path):
         other.search("a", index)
 
 
+def test_features_that_are_not_finite_are_no_broken_files(model, folder, monkeypatch):
+    encode = type(model).encode_images
+    monkeypatch.setattr(type(model), "encode_images", lambda *rest: encode(*rest) * np.nan)
+    with pytest.raises(PromptError, match=r"a.png: its features are NaN or infinite"):
+        model.index(folder / "a.png")
+
+
 def test_odd_files_are_listed_and_not_opened(model, tmp_path):
     save_image(tmp_path / "a.png", 0)
     os.mkfifo(tmp_path / "pipe.png")
