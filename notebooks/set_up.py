@@ -89,7 +89,7 @@ def source_of(name: str, address: str) -> str:
 def install_line(address: str) -> str:
     """Returns README's command that installs the package, of a checkout without an address."""
     if not address:
-        return "pip install .                 # '.[cuda12]' for a GPU, '.[tpu]' for a TPU"
+        return "pip install .       # '.[cuda12]' for a GPU, '.[tpu]' for a TPU"
     return (
         f"pip install 'prompt_jax @ git+{address}'  # prompt_jax[cuda12] for a GPU, [tpu] for a TPU"
     )

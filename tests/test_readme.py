@@ -52,6 +52,18 @@ def test_its_lines_print_what_it_says(capsys):
     assert len(said) == 2 and np.abs(np.subtract(printed, said)).max() <= 3
 
 
+def test_its_figures_are_those_of_the_pages():
+    [part] = re.findall(r"## Why\n(.*?)\n## ", TEXT, re.DOTALL)
+    pages = [REPOSITORY / name for name in re.findall(r"\]\((docs/\w+\.md)\)", part)]
+    pages = [
+        page.read_text(encoding="utf-8") for page in (*pages, REPOSITORY / "docs/comparison.md")
+    ]
+    figures = re.findall(r"\d[\d,]*\.\d+|\d+,\d{3}", "\n".join(re.findall(r"^\|.*", part, re.M)))
+    assert len(figures) >= 20
+    for figure in figures:
+        assert any(re.search(rf"\b{figure}\b", page) for page in pages), figure
+
+
 def test_what_depends_on_the_published_address_is_written():
     assert set_up.rewrite(TEXT, set_up.repository()) == TEXT
     published = set_up.rewrite(TEXT, ADDRESS)
