@@ -1,5 +1,6 @@
 """README is short, its code prints what it says, and its pictures are drawn by rule."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -50,6 +51,22 @@ def test_its_lines_print_what_it_says(capsys):
     said = [int(one) for one in re.findall(r"`(\d+) of 100 right`", TEXT)]
     # Other processors and versions of JAX round otherwise.
     assert len(said) == 2 and np.abs(np.subtract(printed, said)).max() <= 3
+
+
+def test_its_commands_have_configs_and_fields():
+    script = TEXT.replace("\\\n", " ")
+    commands = re.findall(r"^\./run\.sh --config=(\S+)\.py:(\w+) (.*)", script, re.M)
+    assert len(commands) == 4
+    for file, name, rest in commands:
+        config = importlib.import_module(file.replace("/", ".")).get_config(name)
+        for field, value in (flag.split("=") for flag in rest.split()):
+            config.update_from_flattened_dict({field.removeprefix("--config."): value})
+        assert config.method == name and config.data.root == field_of(rest, "data.root")
+
+
+def field_of(flags: str, name: str) -> str:
+    """Returns the value of a flag."""
+    return re.search(rf"--config\.{name}=(\S+)", flags)[1]
 
 
 def test_its_figures_are_those_of_the_pages():
