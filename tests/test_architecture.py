@@ -97,6 +97,17 @@ ALLOWED: dict[str, set[str]] = {
         "experiments.run",
         "experiments.setup",
     },
+    "experiments.reproduce": {
+        "experiments.cli",
+        "experiments.config",
+        "experiments.configs",
+        "experiments.figures",
+        "experiments.plan",
+        "experiments.record",
+        "experiments.results",
+        "experiments.run",
+        "experiments.setup",
+    },
     "experiments.benchmark": {
         "experiments.cli",
         "experiments.machines",

@@ -34,6 +34,7 @@ class Entry:
             "sunglasses" do.
         split_sha256: the hash of the published split as JSON with sorted keys and without spaces;
             None if unknown.
+        gigabytes: about the size of its download from its authors; None if unknown.
         archives: possible names of its archive in `ARCHIVES`, without suffix; () if there is none.
             Case, "-" and "_" do not matter.
     """
@@ -50,6 +51,7 @@ class Entry:
     clean: Callable[[str], str | None] = spaced
     repeated_names: bool = False
     split_sha256: str | None = None
+    gigabytes: float | None = None
     archives: tuple[str, ...] = ()
 
     @property

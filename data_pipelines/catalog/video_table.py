@@ -102,6 +102,7 @@ VIDEOS: dict[str, Entry] = {
         kind="videos",
         num_classes=101,
         counts=(0, 0, 3783),
+        gigabytes=7.0,
         citation="Soomro et al., CRCV-TR-12-01, 2012; lists: Rasheed et al., CVPR 2023",
         url="https://www.crcv.ucf.edu/data/UCF101.php",
     ),

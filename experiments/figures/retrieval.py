@@ -13,7 +13,7 @@ from experiments.record import peers
 from experiments.record.runs import EVALUATION, METRICS, RETRIEVAL, TOLD_APART, WAYS, Run
 
 TEST = "test"
-COLUMNS = [f"{way} {metric}" for way in WAYS for metric in METRICS]
+COLUMNS = published.RANKS
 LEGEND = (
     "t2v: text-to-video retrieval, v2t: video-to-text retrieval. R@K in %, MnR and MdR are the "
     "mean and the median rank, from 1. Told apart: % of captions that are more similar to their "

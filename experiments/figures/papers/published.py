@@ -28,6 +28,7 @@ AVERAGED = {
     "domain_generalization": SHIFTED,
 }
 HALVES = ("base", "new", "h")
+RANKS = [f"{way} {metric}" for way in WAYS for metric in METRICS]
 
 
 class Published(NamedTuple):
@@ -134,10 +135,9 @@ def find(
 
 def find_ranks(method: str, dataset: str, backbone: str) -> dict[str, Published]:
     """Returns the published figures of a retrieval run by column, e.g. "t2v R@1"."""
-    columns = [f"{way} {metric}" for way in WAYS for metric in METRICS]
     for row in rows("videos", method, RETRIEVAL):
         if dataset in row.figures and backbone in _NAMES[row.backbone]:
-            figures = zip(columns, row.figures[dataset], strict=False)
+            figures = zip(RANKS, row.figures[dataset], strict=False)
             return {
                 column: Published(float(x), row.source) for column, x in figures if x is not None
             }

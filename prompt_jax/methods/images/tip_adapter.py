@@ -26,7 +26,7 @@ from prompt_jax.methods.method import (
     one,
 )
 from prompt_jax.methods.recipe import Recipe
-from prompt_jax.methods.record import Record, dataset_text
+from prompt_jax.methods.record import Published, Record, dataset_text
 from prompt_jax.prompts import multiply
 
 SMALLEST = 0.1
@@ -229,6 +229,13 @@ RECORDS = (
             )
         },
         "features",
+        published=(
+            Published(
+                "few_shot",
+                {"imagenet": (None, None, None, 73.69)},
+                "Tip-Adapter (ECCV 2022), Table 3; the best epoch on the test set",
+            ),
+        ),
         export="tip_adapter",
         texts=dataset_text,
     ),

@@ -11,7 +11,7 @@ from prompt_jax.errors import PromptError, unknown
 from prompt_jax.methods import context
 from prompt_jax.methods.encoders import Encoders
 from prompt_jax.methods.method import Prompts, Task
-from prompt_jax.methods.record import Record
+from prompt_jax.methods.record import Published, Record
 from prompt_jax.methods.video import vop
 from prompt_jax.methods.video.vop import Layer, LayerPrompts, Tokens, prompted_frame_layers
 from prompt_jax.methods.video.vop_p import append_prompts
@@ -114,5 +114,18 @@ RECORD = Record(
     ENCODERS,
     vop.RECIPES,
     "both",
-    published=vop.table_1(40.8, 68.1, 79.0, 15.8, 2, 42.3, 70.1, 81.1, 11.4, 2),
+    published=(
+        *vop.table_1(40.8, 68.1, 79.0, 15.8, 2, 42.3, 70.1, 81.1, 11.4, 2),
+        Published(
+            "retrieval",
+            {
+                "msrvtt_7k": (40.0, 67.3, 78.2, None),
+                "didemo": (40.0, 68.0, 78.5, None),
+                "activitynet": (32.6, 62.5, 76.5, None),
+                "lsmdc": (20.4, 40.0, 48.1, None),
+            },
+            "VoP (CVPR 2023), other data sets",
+            backbone="ViT-B/32",
+        ),
+    ),
 )

@@ -38,6 +38,12 @@ PUBLISHED = (
     Published("supervised", {"kinetics400": (40.10,)}, f"{actions.VILT}, Table 6"),
     actions.tables_5_and_7(msrvtt_9k=(31.2, 53.7, 22.3)),
 )
+VOP_S = Published(
+    "retrieval",
+    {"msrvtt_9k": (31.5, 52.8, 63.6, 42.9, 5, *[None] * 5)},
+    "VoP (CVPR 2023), prompts in neither tower",
+    backbone="ViT-B/32",
+)
 RECORD = Record(
     "zero_shot",
     "zero-shot CLIP",
@@ -46,7 +52,7 @@ RECORD = Record(
     ENCODERS,
     {"retrieval": RETRIEVAL},  # nothing trains
     "features",
-    published=PUBLISHED,
+    published=(*PUBLISHED, VOP_S),
     sees_in_training="nothing",
     export="frozen",
 )

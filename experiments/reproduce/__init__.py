@@ -1,0 +1,1 @@
+"""Repeats published tables: needs, weights, zero-shot figures, then the rows."""
