@@ -195,6 +195,13 @@ def test_every_published_row_is_in_a_table():
     assert left == NOT_REPEATED
 
 
+def test_the_page_names_every_table():
+    page = Path(__file__).parents[2] / "docs/reproduce.md"
+    text = page.read_text(encoding="utf-8")
+    between = {"prompt-2", "prompt-3", "prompt-4", *(f"vilt-{number}" for number in range(2, 6))}
+    assert not [name for name in TABLES.keys() - between if f"`{name}`" not in text]
+
+
 def test_figures_of_images_are_checked_by_base_to_novel_and_its_average():
     table = published_tables.find("prompt-2")
     names = ["imagenet", *table.names]
