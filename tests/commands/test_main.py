@@ -188,7 +188,7 @@ def test_an_error_in_a_config_file_names_file_and_line(parsed, capsys, tmp_path,
         ("c.unlock(); del c.learning_rate", "the config lacks config.learning_rate; start from"),
         (
             "c.data = {'name': 'dtd'}",
-            "lacks config.data.also_test, config.data.augment, config.data.crop and",
+            "lacks config.data.also_test, config.data.augment, config.data.class_names and",
         ),
         ("c.batch_size = True", "config.batch_size=True is of type bool; it must be of int"),
         ("c.batch_size = None", "config.batch_size=None is of type NoneType; it must be of int"),

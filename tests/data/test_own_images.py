@@ -292,12 +292,12 @@ def test_an_ambiguous_csv_file_is_rejected(table):
 
 
 def test_files_excluded_by_their_suffix_are_counted(root):
-    for name in ("a.heic", "b.HEIC", "c.avif", "sub/README"):
+    for name in ("a.psd", "b.PSD", "c.avif", "sub/README"):
         path = root / "train/pear" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     *_, train, test = datasets.load("folder", root).notes
-    assert "train: skipped, not an image suffix: 2 .heic, 1 .avif, 1 no suffix" in train
+    assert "train: skipped, not an image suffix: 2 .psd, 1 .avif, 1 no suffix" in train
     assert "test: skipped, not an image suffix: 1 .txt" in test
 
 

@@ -283,7 +283,7 @@ def test_file_names_are_escaped_on_the_terminal(tmp_path, capsys):
             folder = tmp_path / f"[bold]{odd}" / split / name
             folder.mkdir(parents=True)
             (folder / f"{split}{odd}.jpg").write_bytes(b"no image")
-            (folder / f"{odd}.heic").touch()
+            (folder / f"{odd}.psd").touch()
     code = check.main(["--root", str(tmp_path / f"[bold]{odd}"), "--names", "folder"])
     out = capsys.readouterr().out
     assert code == 1 and "[bold]\\x1b[2J\\nred\\u202e" in out

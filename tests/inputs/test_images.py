@@ -199,8 +199,8 @@ def test_undocumented_formats_are_rejected(tmp_path, monkeypatch):
     box = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
     (tmp_path / "eps.jpg").write_text(box)
     KINDS["grey.png"].save(tmp_path / "pgm.jpg", "PPM")
-    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
-    for name in ("eps.jpg", "pgm.jpg", "phone.heic"):
+    (tmp_path / "phone.avif").write_bytes(b"\0\0\0\x18ftypavif" + bytes(99))
+    for name in ("eps.jpg", "pgm.jpg", "phone.avif"):
         assert "none of JPEG, PNG, WEBP, BMP, GIF, TIFF" in check_and_open(tmp_path / name)
 
 

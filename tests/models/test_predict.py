@@ -171,14 +171,14 @@ def test_both_packages_have_the_same_suffixes(torch):
 def test_other_files_in_a_directory_are_counted(clip, tmp_path):
     image = Image.fromarray(np.zeros((40, 48, 3), np.uint8))
     image.save(tmp_path / "a.jpg")
-    for name in ("b.jfif", "c.heic", "d", "e.jpe", "n.txt", os.fsdecode(b"caf\xe9.JPG")):
+    for name in ("b.jfif", "c.psd", "d", "e.jpe", "n.txt", os.fsdecode(b"caf\xe9.JPG")):
         shutil.copy(tmp_path / "a.jpg", tmp_path / name)
     done = run(clip, tmp_path, "--classes", "sea horse,pagoda", "--format", "csv")
     assert done.returncode == 0, done.stderr
     found = [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))]
     names = [name.removeprefix(f"{tmp_path}/") for name in found]
     assert names == ["a.jpg", "b.jfif", r"caf\udce9.JPG", "e.jpe"]
-    left = "left out: 3 files (1 .heic, 1 no suffix, 1 .txt), not images by their suffix"
+    left = "left out: 3 files (1 .psd, 1 no suffix, 1 .txt), not images by their suffix"
     assert left in done.stderr
 
 

@@ -118,7 +118,7 @@ def _four() -> Files:
 
 _ODD_NAMES = (
     *("a" * 255, "a" * 250 + ".jpg", ".hidden", " ", "a\nb", "\x1b[2J.jpg", "b.jpg ", "c.JPG"),
-    *("d.jpeg.exe", "é.png", "e\u0301.png", "\udcff.jpg", "\udcff", "f.heic", "g.tif", "con.bmp"),
+    *("d.jpeg.exe", "é.png", "e\u0301.png", "\udcff.jpg", "\udcff", "f.psd", "g.tif", "con.bmp"),
     *("Train", "train ", "x/y/z/1.jpg", "/".join("p" * 60), "\u202egpj.1.jpg", "-r.jpg", "*.gif"),
 )
 _ODD_ENTRIES = (
