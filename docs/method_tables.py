@@ -15,12 +15,13 @@ from prompt_jax.methods.record import NEEDS_TEXTS
 
 DOCS = Path(__file__).parent
 PAGES = (DOCS.parent / "README.md", DOCS / "methods.md")
-CONFIGS = DOCS.parent / "experiments" / "configs"
+_CONFIGS = DOCS.parent / "experiments" / "configs"
+CONFIGS = {"images": _CONFIGS / "images", "videos": _CONFIGS / "video"}
 PLACES = {
     "text": "prompts in the text",
     "images": "prompts in the images",
     "both": "prompts in both",
-    "features": "frozen features",
+    "features": "on frozen features",
     "weights": "weights, adapters",
 }
 """The place of the trainable parameters, by `Record.tunes`."""
@@ -31,26 +32,17 @@ MARKS = {"a batch": "ᵇ", NEEDS_TEXTS: "ᵗ", "no labels": "ᵘ"}
 
 def table(kind: str) -> list[str]:
     """Returns the lines of the table of "images" or "videos", a method per row, oldest first."""
-    headers = (
-        "method",
-        "paper",
-        "trained",
-        "sees in training",
-        "sees at test",
-        "config",
-    )
     rows = [
         (
             one.title,
-            one.paper,
-            "nothing" if one.sees_in_training == "nothing" else PLACES[one.tunes],
-            one.sees_in_training,
-            one.at_test() + f" (one image with `{one.alone}`)" * bool(one.alone),
             f"`{config(one)}`",
+            one.paper,
+            _trained(one),
+            one.at_test() + f" (one image with `{one.alone}`)" * bool(one.alone),
         )
         for one in methods.RECORDS[kind].values()
     ]
-    return list(_lines(headers, rows))
+    return list(_lines(("method", "config", "paper", "trained", "sees at test"), rows))
 
 
 def short_table() -> list[str]:
@@ -69,11 +61,17 @@ def short_table() -> list[str]:
 
 
 def config(record: methods.Record) -> str:
-    """Returns the shortest config of a method, below experiments/configs: `images/coop.py`."""
-    if record.kind == "videos":
-        return f"video/{record.own_protocol}.py:{record.name}"
-    own = f"images/{record.name}.py"
-    return own if (CONFIGS / own).is_file() else f"images/method.py:{record.name}"
+    """Returns a method's shortest config, in its directory: `coop.py`, `method.py:fudd`."""
+    if record.kind == "videos" or record.sees_in_training == "no labels":
+        return f"{record.own_protocol}.py:{record.name}"
+    own = f"{record.name}.py"
+    return own if (CONFIGS["images"] / own).is_file() else f"method.py:{record.name}"
+
+
+def _trained(record: methods.Record) -> str:
+    if record.sees_in_training == "nothing":
+        return "nothing"
+    return PLACES[record.tunes] + ", without labels" * (record.sees_in_training == "no labels")
 
 
 def _marked(record: methods.Record) -> str:

@@ -66,8 +66,9 @@ def test_the_tables_of_methods_are_those_of_the_records():
         assert written in page
         for one in records.values():
             assert f"`{one.name}`" in readme
-            assert f"| {one.title} | {one.paper} |" in written
-            assert (method_tables.CONFIGS / method_tables.config(one).partition(":")[0]).is_file()
+            config = method_tables.config(one)
+            assert f"| {one.title} | `{config}` | {one.paper} |" in written
+            assert (method_tables.CONFIGS[kind] / config.partition(":")[0]).is_file()
 
 
 def test_the_tables_say_what_a_method_sees(monkeypatch):
@@ -75,7 +76,7 @@ def test_the_tables_say_what_a_method_sees(monkeypatch):
     other = dataclasses.replace(coop, sees_at_test="a batch", sees_in_training="no labels")
     monkeypatch.setitem(methods.RECORDS["images"], "coop", other)
     [row] = [line for line in method_tables.table("images") if line.startswith("| CoOp |")]
-    assert row.endswith("| prompts in the text | no labels | a batch | `images/coop.py` |")
+    assert row.endswith(" | prompts in the text, without labels | a batch |")
     assert "| `coop`ᵇᵘ `cocoop` " in "\n".join(method_tables.short_table())
 
 
