@@ -13,7 +13,7 @@ from experiments.iterations import Predictions
 from prompt_jax.clip.checkpoints.hub import HUB_IDS
 from prompt_jax.clip.config import VARIANTS
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 for folder in ("docs", "notebooks"):
     sys.path.insert(0, str(REPOSITORY / folder))
 import architecture_figure  # noqa: E402
