@@ -5,12 +5,14 @@ import http.server
 import io
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import prompt_jax as pj
+from prompt_jax import predict
 from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.inputs import batching, contents, preparation
 from prompt_jax.inputs.preparation import Inputs
@@ -152,6 +154,21 @@ def test_an_address_is_downloaded_on_request(server):
 def test_a_download_has_limits(server, path, words):
     with pytest.raises(BadImage, match=words):
         pj.URL(server + path, most_bytes=50_000, seconds=0.2).read()
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_the_command_downloads_on_request_alone(server, download):
+    asked = []
+    model = types.SimpleNamespace(
+        name="coop",
+        inputs=IMAGES,
+        prompts={},
+        method=types.SimpleNamespace(block=lambda prompts: 0),
+        predict=lambda part, *_, **__: asked.extend(part) or [],
+    )
+    given = [f"{server}/image", "a.jpg"]
+    assert not list(predict.predict_all(model, given, None, 5, 4, None, [], download))
+    assert asked == ([pj.URL(given[0]), "a.jpg"] if download else given)
 
 
 def test_an_unknown_host_or_a_wrong_address_is_explained():

@@ -14,7 +14,8 @@ from prompt_jax.cli import progress
 from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.inputs import class_folders
 from prompt_jax.methods import METHODS, outside
-from prompt_jax.training import recipes
+from prompt_jax.models import shots
+from prompt_jax.training import features, recipes
 
 OPTIONS = {"epochs": 2, "batch_size": 2, "settings": {"context_length": 2, "context_words": ""}}
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 40, 48, 3), np.uint8)
@@ -87,12 +88,20 @@ def test_directories_are_read_by_class(folder):
         class_folders.read(str(folder / "split"), videos=False)
 
 
-def test_cached_views_train_on_kept_features(bare):
-    one, other = (
-        pj.fit("coop", bare, PIXELS, LABELS, cached_views=views, **OPTIONS) for views in (1, 1)
-    )
-    np.testing.assert_array_equal(one.prompts["context"], other.prompts["context"])
-    assert one.trained["config"]["cached_views"] == 1
+def test_cached_views_run_the_image_tower_once(bare, trained, monkeypatch):
+    computed = []
+    run = features.FeatureMaker.run
+
+    def counting(self, *arguments):
+        rows, labels = run(self, *arguments)
+        computed.append(len(rows))
+        return rows, labels
+
+    monkeypatch.setattr(features.FeatureMaker, "run", counting)
+    monkeypatch.setattr(shots.Shots, "batches", None)  # new crops in every epoch
+    model = pj.fit("coop", bare, PIXELS, LABELS, cached_views=3, **OPTIONS)
+    assert computed == [3 * len(PIXELS)] and model.trained["config"]["cached_views"] == 3
+    assert not np.array_equal(model.prompts["context"], trained)
 
 
 @pytest.mark.parametrize(
