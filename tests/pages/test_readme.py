@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments.iterations import Predictions
+from experiments.reproduce import published_tables
 from prompt_jax.clip.checkpoints.hub import HUB_IDS
 from prompt_jax.clip.config import VARIANTS
 
@@ -56,7 +57,8 @@ def test_its_lines_print_what_it_says(capsys):
 def test_its_commands_have_configs_and_fields():
     script = TEXT.replace("\\\n", " ")
     commands = re.findall(r"^\./run\.sh --config=(\S+)\.py:(\w+) (.*)", script, re.M)
-    assert len(commands) == 4
+    [table] = re.findall(r"^python -m experiments.reproduce (\S+)", script, re.M)
+    assert len(commands) == 3 and published_tables.find(table).rows
     for file, name, rest in commands:
         config = importlib.import_module(file.replace("/", ".")).get_config(name)
         for field, value in (flag.split("=") for flag in rest.split()):
