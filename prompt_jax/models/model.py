@@ -183,7 +183,7 @@ class Model:
             task="classes",
             _tasks={},
         )
-        model._task_of(model._names(names))  # raises if a name cannot be encoded
+        model._task_of(self._names(names))  # raises if a name cannot be encoded
         return model
 
     def predict(
