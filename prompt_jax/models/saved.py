@@ -2,7 +2,7 @@
 
 If the method reads texts of classes, texts.json holds them. The files are in a run directory, and
 are those that are shared. Array names are paths in the pytree,
-joined by dots: "vision_generator.linear1.kernel". docs/using.md explains the fields.
+joined by dots: "vision_generator.linear1.kernel". docs/run_files.md explains the fields.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Declares the schema of model.json: types, lengths, ranges and consistency of its fields.
 
-All commands read models through it, so that none ignores a field that another obeys. docs/using.md
-explains the fields.
+All commands read models through it, so that none ignores a field that another obeys.
+docs/run_files.md explains the fields.
 """
 
 import dataclasses
