@@ -21,7 +21,7 @@ if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C work
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from experiments import results
 from experiments.reproduce import needs, published_tables, report, weights, zero_shot
@@ -85,8 +85,8 @@ def reproduce(table: PublishedTable, options: argparse.Namespace) -> None:
     runs, _ = sweep.without_repetition(sweep.expand(config))
     _print(f"{table.title} needs", [*needed.lines, f"{len(runs)} runs"])
     if not options.untimed:
-        timed = needs.hours(runs, needed.loaded)
-        _print("hours on this machine, without compiling and reading images", timed)
+        title = "time on this machine, by timed steps, without compiling and reading images"
+        _print(title, needs.hours(runs, needed.loaded))
     if missing := [name for name in names if name not in needed.loaded]:
         where = "; ".join(needed.problems[name][0] for name in missing)
         raise PromptError(f"{', '.join(missing)} cannot be read below --root={root}: {where}")
@@ -138,7 +138,7 @@ def _finish(table: PublishedTable, workdir: pathlib.Path, facts: Sequence[str]) 
     print(f"wrote {', '.join(escape(str(path)) for path in paths)}; all figures: {out}")
 
 
-def _print(title: str, lines: Sequence[str]) -> None:
-    print(f"{escape(title)}:")
+def _print(title: str, lines: Iterable[str]) -> None:
+    print(f"{escape(title)}:", flush=True)
     for line in lines:
-        print(f"  {escape(line)}")
+        print(f"  {escape(line)}", flush=True)

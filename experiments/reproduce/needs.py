@@ -1,7 +1,7 @@
 """Says what a table needs: data sets and their size, runs, hours on this machine."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,20 +110,18 @@ def _of_plan(one: Config) -> timing.Work | None:
     return timing.Work(len(plan.train.class_names), len(plan.train.train), tests, most)
 
 
-def hours(runs: Mapping[str, Config], loaded: Mapping[str, Dataset]) -> list[str]:
-    """Returns lines on the hours of all runs on this machine, by timed steps."""
+def hours(runs: Mapping[str, Config], loaded: Mapping[str, Dataset]) -> Iterator[str]:
+    """Yields a line on the time of each method, once its steps are timed on this machine."""
     works = {name: work(one, loaded) for name, one in runs.items()}
     unknown = {runs[name].data.key for name, found in works.items() if found is None}
     clock = timing.Clock(max((found.classes for found in works.values() if found), default=1))
-    seconds: dict[str, float] = {}
-    for name, found in works.items():
-        if found:
-            method = runs[name].method
-            seconds[method] = seconds.get(method, 0.0) + clock.seconds(runs[name], found)
-    lines = [f"{method}: about {timing.in_words(each)}" for method, each in seconds.items()]
-    if len(seconds) > 1:
-        lines.append(f"together: about {timing.in_words(sum(seconds.values()))}")
+    total = 0.0
+    for method in dict.fromkeys(one.method for one in runs.values()):
+        those = [(runs[name], found) for name, found in works.items() if found]
+        seconds = sum(clock.seconds(*each) for each in those if each[0].method == method)
+        total += seconds
+        yield f"{method}: about {timing.in_words(seconds)}"
+    yield f"together: about {timing.in_words(total)}"
     if unknown:
         listed = ", ".join(sorted(unknown))
-        lines.append(f"not counted, because their lists are not here: {listed}")
-    return lines
+        yield f"not counted, because their lists are not here: {listed}"

@@ -14,6 +14,9 @@ from prompt_jax.clip.memory import BUDGET_SHARE, default_budget
 FEW, MANY = 10, 50
 """Numbers of classes that are timed; the time of a step is taken as linear in them."""
 
+RUNS, LONG = 5, 10.0
+"""The most runs of a program, and the seconds after which two of them are enough."""
+
 HOUR, MINUTE = 3600.0, 60.0
 
 
@@ -43,14 +46,15 @@ class Clock:
 
     def seconds(self, one: Config, work: Work) -> float:
         """Returns the seconds of one run, without compiling and without reading images."""
+        one = _with_small_tests(one)
         timed = self._timed(one)
 
         def of(name: str, classes: int) -> float:
             return along([found.get(name, 0.0) for found in timed], self._sizes, classes)
 
-        batch, tested = one.batch_size, -(-work.tests // one.eval_batch_size)
+        batch, tested = one.batch_size, work.tests / one.eval_batch_size
         steps = max(work.images // batch, min(1, work.images)) * one.epochs
-        views = one.cached_views * -(-work.images // one.eval_batch_size)
+        views = one.cached_views * work.images / one.eval_batch_size
         test = "videos" if one.protocol_spec.by_captions else "evaluation"
         return (
             steps * of("training step", work.classes)
@@ -67,6 +71,14 @@ class Clock:
         return self._found[key]
 
 
+def _with_small_tests(one: Config) -> Config:
+    """Returns a config whose test steps take seconds on a CPU, where few images fill it."""
+    if jax.default_backend() != "cpu":
+        return one
+    devices = jax.device_count()
+    return dataclasses.replace(one, eval_batch_size=min(one.eval_batch_size, FEW * devices))
+
+
 def along(seconds: list[float], sizes: list[int], size: int) -> float:
     """Returns the time at another size, on the line through the timed ones; never below zero."""
     if len(sizes) == 1:
@@ -80,21 +92,24 @@ def _time(one: Config, classes: int) -> dict[str, float]:
     """Returns the seconds of each program of a run, by name."""
     run = programs.describe(one, programs.read_sizes(one), here(), jax.devices(), classes)
     return {
-        name: _second_run(build())
+        name: _one_run(build())
         for name, build in programs.build(run)
         if name not in ("classes", "captions")  # once per test set
     }
 
 
-def _second_run(built: programs.Built) -> float:
-    """Returns the seconds of a program's second run; the first one compiles it."""
-    for _ in range(2):
+def _one_run(built: programs.Built) -> float:
+    """Returns the shortest of some runs of a program, in seconds, without compiling it."""
+    compiled = built.function.lower(*built.arguments).compile()
+    found: list[float] = []
+    # The first run also allocates memory and, on an accelerator, loads the program.
+    while len(found) < RUNS and (len(found) < 2 or sum(found) < LONG):
         arguments = jax.tree.map(_zeros, built.arguments)  # a step consumes its state
         jax.block_until_ready(arguments)
         began = time.perf_counter()
-        jax.block_until_ready(built.function(*arguments))
-        seconds = time.perf_counter() - began
-    return seconds
+        jax.block_until_ready(compiled(*arguments))
+        found.append(time.perf_counter() - began)
+    return min(found)
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> Any:

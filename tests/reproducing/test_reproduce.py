@@ -95,7 +95,7 @@ def test_nothing_is_trained_if_zero_shot_figures_differ(finished):
 
 def test_it_says_what_it_needs_first_and_resumes(finished):
     *_, printed = finished
-    order = ["Table 1 needs:", "Emoji scenes: here", "3 runs", "hours on this machine", "coop:"]
+    order = ["Table 1 needs:", "Emoji scenes: here", "3 runs", "time on this machine", "coop:"]
     order += ["Weights: the embedded", "zero-shot CLIP:", "equal", "[3/3]", "reproduced.md"]
     places = [printed.index(text) for text in order]
     assert places == sorted(places)
