@@ -80,7 +80,7 @@ def rows(model, images, labels, new_names, validation):
         areas = [separation(scores["base"], scores[other]) for other in ("new", "noise")]
         least = np.quantile(held_out.scores(kind), 0.05)  # 95 % of the validation images pass
         passing = [100 * (scores[name] >= least).mean() for name in ("base", "new", "noise")]
-        cells += [", ".join(f"{value:.0f}" for value in (*areas, *passing))]
+        cells += ["; ".join(", ".join(f"{x:.0f}" for x in part) for part in (areas, passing))]
     yield cells
 
 
