@@ -29,7 +29,7 @@ STACK = stack_layers(FROZEN)
 SIZE, DIM = CONFIG.image_size, CONFIG.embed_dim
 DEPTHS = ("depth", "vision_depth")  # settings that leave later layers without prompts
 TEXTS = ("a dog runs", "two cats")
-QUICK = ("coop", "pro_mpt", "maple", "vop_f_c")  # the other methods are slow to compile twice
+QUICK = ("coop", "vop_f_c")  # the other methods are slow to compile twice
 
 
 def of_all(names) -> list:

@@ -128,6 +128,7 @@ def test_two_hosts_train_like_one(both):
     assert figures(both[1])[1]["pictures"] == {"train": 6, "test_base": 6, "test_new": 6}
 
 
+@pytest.mark.slow
 def test_hosts_stop_together_and_resume(folder, both):
     config, workdir = config_of(folder), folder / "stopped"
     program = "-c", SIGNALED.format(step=2, signal="SIGTERM")

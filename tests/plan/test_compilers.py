@@ -39,7 +39,7 @@ COMPARED = {
 gradient, from which the columns of the batch's labels are taken, and the features of each class's
 three texts, which are averaged."""
 SECONDS = 600.0
-QUICK = ("coop", "cocoop", "pro_mpt", "vilt_clip", "vop_f_c", "prompt_switch")
+QUICK = ("coop", "cocoop", "pro_mpt", "vilt_clip", "vop_f_c")
 METHODS = [
     pytest.param(kind, name, marks=() if name in QUICK else pytest.mark.slow)
     for kind in methods.RECORDS

@@ -112,6 +112,7 @@ def retrieval_run(clip, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_on_images_is_one_page(finished, tmp_path, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     out = tmp_path / "page.html"
