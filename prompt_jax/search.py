@@ -18,6 +18,7 @@ if __name__ == "__main__":  # before the imports below, so that Ctrl-C works whi
 
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -61,6 +62,14 @@ def start(argv: Sequence[str]) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if not options.query.strip():
         raise PromptError('TEXT="" is empty; say what to find, such as "a dog running"')
+    if not any(map(os.path.exists, options.paths)):
+        swapped = os.path.exists(options.query)
+        hint = (
+            f"; TEXT={options.query!r} is one: the text comes before the paths" if swapped else ""
+        )
+        raise DataError(
+            f"{escape(', '.join(options.paths))}: no such file or directory{escape(hint)}"
+        )
     picture = pathlib.Path(options.sheet) if options.sheet is not None else None
     if picture and (problem := thumbnails.writing_problem(picture)):
         raise DataError(f"--sheet: {problem}")
@@ -91,7 +100,13 @@ def start(argv: Sequence[str]) -> int:
 
 
 def note_method(model: Model) -> None:
-    """Says if a trained method has no part in the search."""
+    """Says if a trained method has no part in the search, or the CLIP does not know photographs."""
+    if model.backbone == "embedded":
+        print(
+            "note: the embedded CLIP knows only emoji scenes; what it finds among photographs by a "
+            "text is chance",
+            file=sys.stderr,
+        )
     if not model.encoders and model.trained:
         print(
             f"note: {model.name} classifies and does not encode texts alone; the search is that of "

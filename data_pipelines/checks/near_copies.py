@@ -1,4 +1,4 @@
-"""Finds images or videos that look like one of another split although their files differ.
+"""Finds images or videos that look alike although their files differ.
 
 Images are compared by the 64-bit perceptual hash of the package ImageHash (`.[check]`). Few bits
 differ between rescaled, recompressed or slightly cropped versions, about half between others.
@@ -26,17 +26,27 @@ _SHOWN = 20
 _SHARES = (1 / 8, 3 / 8, 5 / 8, 7 / 8)  # of a video's length, at which its frames are compared
 
 
+Pair = tuple[Example, Example, int]
+"""An image, one that it looks like, and in how many bits their hashes differ."""
+
+
 def notes(dataset: Dataset) -> list[str]:
-    """Returns a note on near-duplicates in different splits, and a line for each of the first ones.
+    """Returns a note on near-duplicates in different splits and one on those within a split, each
+    with a line for each of the first ones.
 
     If ImageHash is missing, the note says how to install it.
     """
-    if sum(bool(getattr(dataset, s)) for s in SPLITS) < 2:
-        return []
     try:
-        found = find(dataset)
+        across, within = find(dataset)
     except DataError as error:
         return [str(error)]
+    lines = _listed(
+        across, f"{dataset.kind} that look like one of another split, and may be the same scene"
+    )
+    return lines + _listed(within, f"{dataset.kind} that look like another one of their split")
+
+
+def _listed(found: Sequence[Pair], what: str) -> list[str]:
     if not found:
         return []
     lines = [
@@ -44,32 +54,42 @@ def notes(dataset: Dataset) -> list[str]:
         for one, other, bits in found[:_SHOWN]
     ]
     more = [f"… and {len(found) - _SHOWN:,} more"] * (len(found) > _SHOWN)
-    what = f"{dataset.kind} that look like one of another split, and may be the same scene"
     return [f"{what}: {len(found):,}", *lines, *more]
 
 
-def find(dataset: Dataset) -> list[tuple[Example, Example, int]]:
-    """Returns near-duplicates: an image, the nearest one of an earlier split, and their distance.
+def find(dataset: Dataset) -> tuple[list[Pair], list[Pair]]:
+    """Returns near-duplicates in different splits, and others within a split.
 
-    The distance of videos is that of the pair of frames that differ most. Exact copies (see
-    `lists.find_copies`), unreadable and uniform images are left out.
+    Each is an image with the nearest one of an earlier split, or before it in its own. The distance
+    of videos is that of the pair of frames that differ most. Exact copies (`lists.find_copies`),
+    unreadable and uniform images are left out.
 
     Raises:
         DataError: ImageHash is not installed.
     """
     seen: list[tuple[list[Example], np.ndarray]] = []
-    found = []
+    across: list[Pair] = []
+    within: list[Pair] = []
     for split in SPLITS:
         examples, hashes = _hashes(dataset, getattr(dataset, split))
         before = [one for earlier, _ in seen for one in earlier]
         if before and examples:
-            nearest, bits = _nearest(hashes, np.concatenate([each for _, each in seen]))
-            for one, place, distance in zip(examples, nearest, bits, strict=True):
-                other = before[place]
-                if distance <= MOST_BITS and not _same_bytes(dataset, one, other):
-                    found.append((one, other, int(distance)))
+            others = np.concatenate([each for _, each in seen])
+            across += _pairs(dataset, examples, before, *_nearest(hashes, others))
+        if examples:
+            named = {one.image for one, _, _ in across}
+            pairs = _pairs(dataset, examples, examples, *_nearest(hashes, hashes, earlier=True))
+            within += [pair for pair in pairs if pair[0].image not in named]
         seen.append((examples, hashes))
-    return found
+    return across, within
+
+
+def _pairs(dataset, examples, others, nearest, bits) -> list[Pair]:
+    return [
+        (one, others[place], int(distance))
+        for one, place, distance in zip(examples, nearest, bits, strict=True)
+        if distance <= MOST_BITS and not _same_bytes(dataset, one, others[place])
+    ]
 
 
 def _hashes(dataset: Dataset, examples: Sequence[Example]) -> tuple[list[Example], np.ndarray]:
@@ -108,11 +128,18 @@ def _frames(dataset: Dataset, example: Example) -> list[Image.Image]:
     return list(found.frames([int(share * found.count) for share in _SHARES]))
 
 
-def _nearest(hashes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the index of each hash's nearest in `others`, int[n], and the distance, uint8[n]."""
+def _nearest(
+    hashes: np.ndarray, others: np.ndarray, earlier: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the index of each hash's nearest in `others`, int[n], and the distance, uint8[n].
+
+    With `earlier`, only among those with a lower index; the distance of the first is 255.
+    """
     places, bits = [], []
     for start in range(0, len(hashes), _ROWS):
         between = np.bitwise_count(hashes[start : start + _ROWS, None] ^ others).max(axis=-1)
+        if earlier:
+            between[np.arange(len(others)) >= start + np.arange(len(between))[:, None]] = 255
         places.append(between.argmin(1))
         bits.append(between.min(1))
     return np.concatenate(places), np.concatenate(bits)

@@ -87,11 +87,14 @@ def reproduce(table: PublishedTable, options: argparse.Namespace) -> None:
     if not options.untimed:
         title = "time on this machine, by timed steps, without compiling and reading images"
         _print(title, needs.hours(runs, needed.loaded))
-    if missing := [name for name in names if name not in needed.loaded]:
+    missing = [name for name in names if name not in needed.loaded]
+    if options.needs:
+        if missing:
+            _print(f"missing below --root={root}", [needed.problems[one][0] for one in missing])
+        return
+    if missing:
         where = "; ".join(needed.problems[name][0] for name in missing)
         raise PromptError(f"{', '.join(missing)} cannot be read below --root={root}: {where}")
-    if options.needs:
-        return
     facts: list[str] = []
     deviations: list[str] = []
     try:

@@ -40,6 +40,8 @@ def test_a_scaled_or_compressed_image_in_another_split_is_noted(scenes, capsys):
     assert code == 0 and "note: images that look like one of another split" in out
     assert "may be the same scene: 1\n" in out
     assert "note: test/a/scaled.jpg looks like train/a/2.png (" in out
+    assert "note: images that look like another one of their split: 1\n" in out
+    assert "note: test/b/within.png looks like test/b/9.png (" in out
     assert "look like" not in command(capsys, *arguments, "--quick")[1]
     # An exact copy is reported as a problem instead; images of one color have no meaningful hash.
     shutil.copy(scenes / "train/b/1.png", scenes / "test/b/copy.png")
@@ -74,6 +76,9 @@ def test_the_nearest_hash_equals_a_brute_force_search():
     for one in (0, 511, 512, 599):
         distances = [(int(hashes[one]) ^ int(other)).bit_count() for other in others]
         assert bits[one] == min(distances) == distances[places[one]]
+    places, bits = near_copies._nearest(hashes[:, None], hashes[:, None], earlier=True)
+    assert bits[0] == 255 and all(place < one for one, place in enumerate(places) if one)
+    assert bits[520] == min((int(hashes[520]) ^ int(one)).bit_count() for one in hashes[:520])
 
 
 def test_without_the_package_the_check_names_the_command_that_installs_it(scenes, monkeypatch):

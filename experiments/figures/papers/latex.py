@@ -214,7 +214,10 @@ def seeds(runs: Sequence[Run]) -> str:
     trained = [run for run in runs if tables.trains(run.method, run.kind)]
     every = sorted({run.seed for run in trained})
     if not every:
-        return "Nothing is trained, so there are no seeds."
+        drawn = sorted({run.seed for run in runs})
+        if len(drawn) == 1:
+            return "Nothing is trained, so there are no seeds."
+        return f"Nothing is trained; the seeds {', '.join(map(str, drawn))} draw held-out images."
     each: dict[tuple[str, str, str, int], set[int]] = {}
     for run in trained:
         key = run.method, run.variant, run.dataset, run.shots
