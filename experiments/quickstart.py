@@ -99,7 +99,8 @@ def next_commands(workdir: pathlib.Path) -> str:
         "classes of an image": f"-m prompt_jax.predict {run} image.jpg --classes cat,dog",
         "your own images, in class directories, with a real CLIP": "-m experiments.main "
         "--config=experiments/configs/images/few_shot.py:pro_mpt --config.data.names=folder "
-        "--config.data.root=DIR --config.backbone=ViT-B/16",
+        "--config.data.root=DIR --config.backbone=ViT-B/16 --config.data.shots_list=16 "
+        "--config.seeds=1",
     }
     return "next:" + "".join(f"\n  {what}:\n    {python} {line}" for what, line in commands.items())
 

@@ -23,6 +23,12 @@ OnError = Callable[[BadImage], None]
 Request = TypeVar("Request")
 
 
+def check_on_error(on_error: Any) -> None:
+    """Raises PromptError if `on_error` is neither a function nor None."""
+    if on_error is not None and not callable(on_error):
+        raise PromptError(f"on_error={on_error!r} must be a function or None")
+
+
 class Batch(NamedTuple):
     """A batch of consecutive images.
 

@@ -145,7 +145,10 @@ def as_content(given: Any, number: int) -> Content | URL:
         return _checked(bytes(given), name, "no bytes")
     own = getattr(given, "name", None)
     name = own if isinstance(own, str) and os.path.basename(own) else name
-    found = given.read(MAX_FILE_BYTES + 1)
+    try:
+        found = given.read(MAX_FILE_BYTES + 1)
+    except UnicodeDecodeError:
+        raise PromptError(f"{name}: it is open as text; open it with mode 'rb'") from None
     if inspect.iscoroutine(found):
         found.close()
         raise PromptError(f"{name}: its read() is asynchronous; pass `await file.read()`")

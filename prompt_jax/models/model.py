@@ -256,7 +256,7 @@ class Model:
 
     def warm_up(
         self,
-        batch_sizes: Sequence[int] = (1,),
+        batch_sizes: Sequence[int] | int = (1,),
         classes: Sequence[str] | None = None,
         texts: Any = None,
     ) -> None:
@@ -271,7 +271,7 @@ class Model:
             PromptError: a number is below 1, or as for `predict`.
         """
         blank = np.zeros(self.inputs.shape, np.float32)
-        for number in batch_sizes:
+        for number in [batch_sizes] if isinstance(batch_sizes, int) else batch_sizes:
             _check_number("batch_sizes", number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the classes: `predict` repeats them

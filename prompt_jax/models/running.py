@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from prompt_jax.cli import progress
-from prompt_jax.errors import BadImage, PromptError
+from prompt_jax.errors import BadImage
 from prompt_jax.evaluation import blocks
-from prompt_jax.inputs.batching import OnError, in_batches, sizes_for, split
+from prompt_jax.inputs.batching import OnError, check_on_error, in_batches, sizes_for, split
 from prompt_jax.inputs.preparation import Inputs, as_items, name_of
 from prompt_jax.training.sharding import Placement
 
@@ -41,8 +41,7 @@ def run_given(
         PromptError: `on_error` is neither a function nor None.
         BadImage: see `run`.
     """
-    if on_error is not None and not callable(on_error):
-        raise PromptError(f"on_error={on_error!r} must be a function or None")
+    check_on_error(on_error)
     items = as_items(given, inputs, keep=on_error is not None)
     names = tuple(name_of(item, number) for number, item in enumerate(items))
     how = items, inputs, batch_size, title if len(items) >= MANY else "", on_error

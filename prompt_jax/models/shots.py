@@ -14,7 +14,7 @@ from prompt_jax.evaluation import confidence, programs
 from prompt_jax.evaluation.confidence import Calibration
 from prompt_jax.inputs import class_folders, contents, draws, finding, preparation
 from prompt_jax.inputs.augmenting import Augmentation, augment
-from prompt_jax.inputs.batching import OnError, in_batches, read_ahead
+from prompt_jax.inputs.batching import OnError, check_on_error, in_batches, read_ahead
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import Batch, Batches
 from prompt_jax.methods import Method, Prompts, Task, selection
@@ -197,8 +197,11 @@ def read_all(
 
     Raises:
         BadImage: an address or open file cannot be read, and `on_error` is None.
-        PromptError: see `preparation.as_items`.
+        PromptError: `on_error` is neither a function nor None; see `preparation.as_items`.
     """
+    check_on_error(on_error)
+    if labels is None and isinstance(given, preparation.PATHS) and not os.path.exists(given):
+        raise PromptError(f"{os.fspath(given)}: no such file or directory")
     items = preparation.as_items(given, inputs, keep=on_error is not None)
     for number, item in enumerate(items):
         if isinstance(item, contents.URL):

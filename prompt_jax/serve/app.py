@@ -33,6 +33,21 @@ class Limits:
     waiting: int = 32
 
 
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The content of one image or video file.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+_REASON = {"application/json": {"schema": {"properties": {"detail": {"type": "string"}}}}}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    TOO_LATE: {"description": "The upload took too long", "content": _REASON},
+    TOO_LARGE: {"description": "The upload is too large", "content": _REASON},
+    BUSY: {"description": "Too many requests are in work; try again later", "content": _REASON},
+}
+
+
 class _Counted:
     """Counts the requests that are read or computed."""
 
@@ -71,7 +86,7 @@ def make_app(classifier: Classifier, limits: Limits = Limits()) -> FastAPI:
     async def classes() -> dict[str, Any]:
         return {"classes": list(classifier.class_names)}
 
-    @app.post("/predict")
+    @app.post("/predict", openapi_extra=_BODY, responses=_ERRORS)
     async def predict(
         request: Request, top_k: Annotated[int, Query(ge=1, le=10_000)] = 5
     ) -> dict[str, Any]:
@@ -95,8 +110,11 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """Returns the body of a request, of which no more than the limit is kept in memory.
 
     Raises:
-        HTTPException: it is empty, too large or too slow, or broke off.
+        HTTPException: it is a form, empty, too large or too slow, or broke off.
     """
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        message = "the body is a form; send a file's content: curl --data-binary @image.jpg …"
+        raise HTTPException(UNREADABLE, message, {"Connection": "close"})
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limits.bytes:
         raise _too_large(f"{int(declared[:20]):,}", limits)

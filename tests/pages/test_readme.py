@@ -62,7 +62,8 @@ def test_its_commands_have_configs_and_fields():
     for file, name, rest in commands:
         config = importlib.import_module(file.replace("/", ".")).get_config(name)
         for field, value in (flag.split("=") for flag in rest.split()):
-            config.update_from_flattened_dict({field.removeprefix("--config."): value})
+            given = (int(value),) if field.endswith("shots_list") else value
+            config.update_from_flattened_dict({field.removeprefix("--config."): given})
         assert config.method == name and config.data.root == field_of(rest, "data.root")
 
 

@@ -103,6 +103,11 @@ def test_what_cannot_be_read_is_said_without_paths(slow):
         assert empty.status_code == 422 and "the body is empty" in empty.json()["detail"]
         assert broken.status_code == 422
         assert broken.json() == {"detail": "the file cannot be read: not an image"}
+        form = one.post("/predict", files={"file": ("a.jpg", b"x")})
+        assert form.status_code == 422 and "the body is a form" in form.json()["detail"]
+        described = one.get("/openapi.json").json()["paths"]["/predict"]["post"]
+        assert "application/octet-stream" in described["requestBody"]["content"]
+        assert {"200", "408", "413", "422", "503"} <= described["responses"].keys()
         for wrong in ("0", "-1", "a", "10001"):
             assert one.post(f"/predict?top_k={wrong}", content=b"x").status_code == 422
         assert one.post("/predict?top_k=1", content=b"x").json()["classes"] == ["a"]

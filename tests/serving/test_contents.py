@@ -91,6 +91,9 @@ def test_an_asynchronous_or_closed_file_is_explained():
 
     with pytest.raises(PromptError, match=r"asynchronous; pass `await file\.read\(\)`"):
         prepared(Upload())
+    text = io.TextIOWrapper(io.BytesIO(b"\xff\xd8\xff"), encoding="utf-8")
+    with pytest.raises(PromptError, match="#0: it is open as text; open it with mode 'rb'"):
+        prepared(text)
     closed = io.BytesIO(encoded())
     closed.close()
     [item] = preparation.as_items([closed], IMAGES, keep=True)

@@ -69,6 +69,13 @@ def test_broken_images_are_left_out_on_request(bare, trained):
         pj.fit("coop", bare, given, labels, **OPTIONS)
 
 
+def test_a_missing_directory_and_a_wrong_on_error_are_named(bare, tmp_path):
+    with pytest.raises(PromptError, match="nope: no such file or directory"):
+        pj.fit("gda", bare, tmp_path / "nope")
+    with pytest.raises(PromptError, match="on_error='skip' must be a function"):
+        pj.fit("coop", bare, PIXELS, LABELS, on_error="skip", **OPTIONS)
+
+
 def test_directories_are_read_by_class(folder):
     (folder / "empty").mkdir()
     (folder / "dog" / "notes.txt").touch()
