@@ -317,3 +317,10 @@ def test_directories_are_small():
         for folder, count in counts.items()
         if count > MOST_FILES and folder not in ONE_FILE_EACH
     }
+
+
+def test_files_of_tests_have_different_names():
+    """Test files are imported by their bare names, so a second one of a name cannot be."""
+    names = [path.name for path in python_files("tests") if path.name != "__init__.py"]
+    repeated = {name for name in names if names.count(name) > 1}
+    assert not {name for name in repeated if name.startswith("test_")}
