@@ -93,7 +93,8 @@ def test_texts_are_checked_once_before_a_sweep(clip, root, tmp_path, capsys):
     config.seeds = (1, 2, 3)
     with pytest.raises(PromptError, match=r"^config.texts: texts .*gone.json cannot be read"):
         sweep.run(config, tmp_path / "runs")
-    assert not capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 of 3 runs" in out and "[1/" not in out  # none has begun
 
 
 def test_a_method_that_reads_no_texts_refuses_them(clip, root, texts, tmp_path):
