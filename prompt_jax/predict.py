@@ -40,7 +40,6 @@ from prompt_jax.inputs.images.files import count_kinds
 from prompt_jax.models import loading
 from prompt_jax.models.model import BATCH_SIZE, Model
 from prompt_jax.storage.files import kind_at, read_bytes
-from prompt_jax.training import compiled
 
 # Images per call of the model, between which lines are printed and the bar advances.
 AT_ONCE = 1024
@@ -88,7 +87,6 @@ def start(argv: Sequence[str]) -> int:
     _configure(sys.stdin, sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
     _configure(sys.stdout, None, "backslashreplace")
     warnings.formatwarning = _as_note
-    compiled.keep()
     model = loading.load(
         options.run,
         backbone=options.backbone,

@@ -33,7 +33,6 @@ from prompt_jax.inputs.images.files import count_kinds
 from prompt_jax.models import loading
 from prompt_jax.models.model import BATCH_SIZE, Model
 from prompt_jax.storage import user_cache
-from prompt_jax.training import compiled
 
 
 def start(argv: Sequence[str]) -> int:
@@ -75,7 +74,6 @@ def start(argv: Sequence[str]) -> int:
         raise DataError(f"--sheet: {problem}")
     if options.embeddings is not None:
         export_files(options.embeddings)
-    compiled.keep()
     model = loading.load(
         options.run,
         backbone=options.backbone,
