@@ -106,7 +106,7 @@ def _fix_values(array: np.ndarray, inputs: Wanted) -> str:
     values = array.astype(np.float32)
     if not np.isfinite(values).all():
         return "some of its values are NaN or infinite"
-    least, most = float(values.min()), float(values.max())
+    least, most = float(np.min(values)), float(np.max(values))
     found = f"its values are from {least:g} to {most:g}"
     if kind in "iu":
         if least >= 0 and most <= 255:

@@ -33,6 +33,9 @@ class Limits:
     waiting: int = 32
 
 
+DEFAULT_LIMITS = Limits()
+
+
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -61,7 +64,7 @@ class _Counted:
         self.now -= 1
 
 
-def make_app(classifier: Classifier, limits: Limits = Limits()) -> FastAPI:
+def make_app(classifier: Classifier, limits: Limits = DEFAULT_LIMITS) -> FastAPI:
     """Returns the application of a classifier.
 
     GET /health states that it answers; GET /classes lists the class names; POST /predict takes the
