@@ -65,20 +65,31 @@ def crop(image, size, fill, middle):
     return image.crop((left, top, left + size, top + size))
 
 
+def probabilities(logits, temperature):
+    """Returns the probabilities of classes by their logits and the temperature of config.json."""
+    shares = np.exp((logits - logits.max()) / temperature)
+    return shares / shares.sum()
+
+
 def main(paths):
     """Prints the likeliest classes of image files."""
     import onnxruntime
 
-    names = json.loads((HERE / "config.json").read_text(encoding="utf-8"))["class_names"]
+    config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
+    names = config["class_names"]
     session = onnxruntime.InferenceSession(HERE / "model.onnx")
     [given] = session.get_inputs()
     if given.name != "images":
         raise SystemExit("model.onnx takes videos; prepare each frame by preprocess")
     for path in paths:
-        [[logits]] = session.run(["logits"], {"images": preprocess(Image.open(path))[None]})
-        shares = np.exp(logits - logits.max())
+        image = preprocess(Image.open(path), config["inputs"])
+        [[logits]] = session.run(["logits"], {"images": image[None]})
+        if len(names) == 1:  # a probability of 100 % would say nothing
+            print(f"{path}: {names[0]}, the only class; its logit is {logits[0]:.2f}")
+            continue
+        shares = probabilities(logits, config["temperature"])
         best = np.argsort(-logits)[:5]
-        print(f"{path}: " + ", ".join(f"{names[k]} {shares[k] / shares.sum():.1%}" for k in best))
+        print(f"{path}: " + ", ".join(f"{names[k]} {shares[k]:.1%}" for k in best))
 
 
 if __name__ == "__main__":

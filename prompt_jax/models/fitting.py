@@ -103,7 +103,7 @@ def fit(
             others once more, without a quarter of the shots. None: only with methods that choose
             settings on held-out shots anyway.
         on_error: called with the error of each image or video that cannot be read, which is left
-            out; all are read once before the training. None raises the error when it is read.
+            out. None raises an error that names all such files, before the training.
 
     Returns:
         The trained model; `Model.save` saves it.
@@ -135,6 +135,8 @@ def fit(
     given = _texts(method, found, texts)
     task = methods.make_task(found, clip, base.frozen, class_names, chosen, text, texts=given)
     shots = Shots(items, numbers, base.inputs, Augmentation(flip, views=found.views), seed)
+    if on_error is None:
+        shots.refuse_unreadable()
     second = _second(method, found, second_backbone, base)
     listed = [class_names[number] for number in numbers] if second is None else [""] * len(items)
     config = {

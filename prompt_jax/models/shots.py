@@ -23,6 +23,7 @@ from prompt_jax.training.sharding import Placement
 
 FEATURES_AT_ONCE = {"image": 100, "video": 16}  # as in experiments: rounding depends on it
 AT_ONCE = 16  # images that are read to find broken ones
+SHOWN = 5  # further files that an error names
 _Request = tuple[np.ndarray, np.ndarray]  # rows, and the number of the random draw of each row
 
 
@@ -80,6 +81,23 @@ class Shots:
         whole = dataclasses.replace(self, augmentation=Augmentation(views=("center",)))
         for batch in whole._read(asked, draws.VIEWS, size):
             yield {**batch, "image": batch["image"][:, 0]}
+
+    def refuse_unreadable(self) -> None:
+        """Reads all files once, so that none ends the training later.
+
+        Raises:
+            BadImage: some cannot be read; it names them.
+        """
+        paths = [item for item in self.items if isinstance(item, preparation.PATHS)]
+        found: list[BadImage] = []
+        _find_unreadable(paths, self.inputs, found.append)
+        if not found:
+            return
+        first, *others = found
+        names = ", ".join(one.image for one in others[:SHOWN])
+        more = ", …" if len(others) > SHOWN else ""
+        also = f"; nor can {len(others):,} of the others: {names}{more}" if others else ""
+        raise type(first)(first.image, first.reason + also)
 
     def features(self, method: Method, task: Task, views: int, placement: Placement) -> np.ndarray:
         """Returns frozen features of augmented views, float32[V, n, d], or [V, n, F, d] of frames.
@@ -193,7 +211,7 @@ def read_all(
         labels: one per image, or None.
         inputs: how they are prepared.
         on_error: called with the error of each one that cannot be read, which is left out with its
-            label; all are read. None leaves reading to the training.
+            label. None leaves files to `Shots.refuse_unreadable`.
 
     Raises:
         BadImage: an address or open file cannot be read, and `on_error` is None.
@@ -213,15 +231,21 @@ def read_all(
                 items[number] = bad
     if on_error is None:
         return items, labels
-    broken: set[int] = set()
-    sizes = [AT_ONCE] * -(-len(items) // AT_ONCE)
-    for batch in in_batches(items, inputs, sizes, on_error):
-        broken |= batch.errors.keys()
+    broken = _find_unreadable(items, inputs, on_error)
     kept = [number for number in range(len(items)) if number not in broken]
     # `number_labels` reports another number of labels.
     if labels is not None and hasattr(labels, "__len__") and len(labels) == len(items):
         labels = [one for number, one in enumerate(labels) if number not in broken]
     return [items[number] for number in kept], labels
+
+
+def _find_unreadable(items: Sequence[Any], inputs: Inputs, on_error: OnError) -> set[int]:
+    """Returns the numbers of the images or videos that cannot be read, and reports them."""
+    sizes = [AT_ONCE] * -(-len(items) // AT_ONCE)
+    broken: set[int] = set()
+    for batch in in_batches(items, inputs, sizes, on_error):
+        broken |= batch.errors.keys()
+    return broken
 
 
 def _refuse_views(views: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+from types import SimpleNamespace
 
 import exported
 import jax
@@ -64,11 +66,31 @@ def test_images_that_are_not_prepared_are_named():
         onnx_inputs.preprocess(Image.new("L", (9, 9)), {**inputs, "crop": "vifi"})
 
 
+def test_a_single_class_has_no_probability(tmp_path, monkeypatch, capsys):
+    config = {
+        "class_names": ["cat"],
+        "temperature": 1.0,
+        "inputs": dataclasses.asdict(Inputs.of(16)),
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name="images")],
+        run=lambda names, given: [np.float32([[2.5]])],
+    )
+    runtime = SimpleNamespace(InferenceSession=lambda path: session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    monkeypatch.setattr(onnx_inputs, "HERE", tmp_path)
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    onnx_inputs.main([tmp_path / "a.png"])
+    assert capsys.readouterr().out.endswith("a.png: cat, the only class; its logit is 2.50\n")
+
+
 @pytest.mark.slow
 def test_onnx_runs_without_torch(tmp_path, torch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    run = exported.save_run(tmp_path / "run", exported.train("zero_shot"))
+    model = dataclasses.replace(exported.train("zero_shot"), temperature=2.5)
+    run = exported.save_run(tmp_path / "run", model)
     images = exported.save_images(tmp_path / "images", 2)
     assert export(run, tmp_path / "out", "--onnx") == 0
     path = sorted(images.iterdir())[1]
@@ -79,7 +101,8 @@ def test_onnx_runs_without_torch(tmp_path, torch):
     assert process.returncode == 0, errors
     logits = np.asarray(exported.logits_of(saved.read(run), exported.read_images(images)))[-1, 1]
     best = exported.CLASSES[int(logits.argmax())]
-    assert printed.startswith(f"{path}: {best} {jax.nn.softmax(logits).max():.1%}, ")
+    assert printed.startswith(f"{path}: {best} {jax.nn.softmax(logits / 2.5).max():.1%}, ")
+    assert not printed.startswith(f"{path}: {best} {jax.nn.softmax(logits).max():.1%}, ")
 
 
 def test_metadata_of_onnx_has_names_mean_and_std(tmp_path, monkeypatch):

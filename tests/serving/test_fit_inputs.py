@@ -69,6 +69,18 @@ def test_broken_images_are_left_out_on_request(bare, trained):
         pj.fit("coop", bare, given, labels, **OPTIONS)
 
 
+def test_all_unreadable_files_are_named_before_the_training(bare, folder):
+    paths = sorted(folder.glob("*/*.png"))
+    for path in paths[1:]:
+        path.write_bytes(b"no image")
+    options = {**OPTIONS, "epochs": 10**9}  # the training would never end
+    with pytest.raises(BadImage) as raised:
+        pj.fit("coop", bare, paths, ["a cat", *["dog"] * (len(paths) - 1)], **options)
+    assert raised.value.image == str(paths[1])
+    others = ", ".join(map(str, paths[2:]))
+    assert str(raised.value).endswith(f"; nor can {len(paths) - 2} of the others: {others}")
+
+
 def test_a_missing_directory_and_a_wrong_on_error_are_named(bare, tmp_path):
     with pytest.raises(PromptError, match="nope: no such file or directory"):
         pj.fit("gda", bare, tmp_path / "nope")
