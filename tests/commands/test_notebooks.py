@@ -29,11 +29,12 @@ sys.path.insert(0, str(FOLDER))
 import set_up  # noqa: E402
 
 NAMES = tuple(set_up.EXTRAS)
-# Epochs in a notebook, and here, where a few steps are enough.
+# Values in a notebook, and here, where a few steps and images are enough.
+SHOTS = "CLASSES, SHOTS, TESTS = 12, 8, 10", "CLASSES, SHOTS, TESTS = 12, 4, 4"
 FEWER = {
-    "quickstart": ('{"coop": 50, "pro_mpt": 5}', '{"coop": 4, "pro_mpt": 1}'),
-    "own_images": ('EPOCHS = "coop", 50', 'EPOCHS = "coop", 4'),
-    "pytorch": ('EPOCHS = "pro_mpt", 5', 'EPOCHS = "pro_mpt", 1'),
+    "quickstart": (('{"coop": 50, "pro_mpt": 5}', '{"coop": 4, "pro_mpt": 1}'), SHOTS),
+    "own_images": (('EPOCHS = "coop", 50', 'EPOCHS = "coop", 4'),),
+    "pytorch": (('EPOCHS = "pro_mpt", 5', 'EPOCHS = "pro_mpt", 1'), SHOTS),
 }
 # Sockets are files in its directory, so that no port is opened; a cell may take fifteen minutes.
 EXECUTE = """
@@ -56,10 +57,13 @@ def read(name: str) -> nbformat.NotebookNode:
 
 
 def write_shorter(name: str, file: Path) -> None:
-    """Writes a notebook that trains for fewer epochs."""
-    text, (usual, fewer) = nbformat.writes(read(name)), map(json.dumps, FEWER[name])
-    assert text.count(usual[1:-1]) == 1
-    file.write_text(text.replace(usual[1:-1], fewer[1:-1]), encoding="utf-8")
+    """Writes a notebook that trains less."""
+    text = nbformat.writes(read(name))
+    for pair in FEWER[name]:
+        usual, fewer = (json.dumps(value)[1:-1] for value in pair)
+        assert text.count(usual) == 1
+        text = text.replace(usual, fewer)
+    file.write_text(text, encoding="utf-8")
 
 
 def code(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -48,7 +48,7 @@ def with_texts(model, text, other):
 @pytest.mark.parametrize("model", [HARMLESS, VIDEOS], ids=["images", "videos"])
 @given(text=TEXTS, other=TEXTS)
 @example(text=CODE, other='"""')
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_no_text_of_a_model_enters_the_code(model, text, other):
     code = writing.code_of(with_texts(model, text, other))
     assert code == writing.code_of(model)

@@ -124,6 +124,7 @@ def test_a_row_without_runs_is_not_measured(finished):
     assert more[-1].texts[3:] == ["not measured", f"{more[-1].published:.2f}", "", ""]
 
 
+@pytest.mark.slow
 def test_real_images_of_a_part_of_the_benchmark(shared, tmp_path, capsys):
     names, root = ("caltech101", "dtd"), shared / "data"
     table = made_up((84.0, 90.0, 86.9), (), names)

@@ -138,6 +138,7 @@ def test_settings_out_of_range_are_rejected_by_name(wrong, message):
         mocoop.Settings(**wrong)
 
 
+@pytest.mark.slow
 def test_gradients_of_layer_norms_equal_the_published_code(prompts):
     method = methods.get("mocoop_norms")
     settings = mocoop_norms.Settings(ROW.settings.templates, ROW.settings.groups)
