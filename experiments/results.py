@@ -101,6 +101,8 @@ def write_tables(
 ) -> list[pathlib.Path]:
     """Writes the tables of `summarize` and their plots; `with_latex` also writes them in LaTeX.
 
+    LaTeX files of an earlier call are written anew in any case.
+
     Raises:
         PromptError: `out` cannot be written to.
     """
@@ -127,8 +129,7 @@ def write_tables(
             paths += _attempt(drawing.draw_confusions, table, out, title)
         if retrieval_tables:
             paths += _write_retrieval(retrieval_tables, left_out, out)
-        if with_latex:
-            paths += _write_latex(summary, out)
+        paths += _write_latex(summary, out, with_latex)
     except OSError as error:
         raise PromptError(f"--out={out} cannot be written to: {error.strerror}") from error
     return paths
@@ -152,8 +153,8 @@ def _write_retrieval(
     return paths
 
 
-def _write_latex(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
-    """Writes a LaTeX file per protocol."""
+def _write_latex(summary: Summary, out: pathlib.Path, every: bool) -> list[pathlib.Path]:
+    """Writes a LaTeX file per protocol, or, unless `every`, those that exist already."""
     texts: dict[str, list[str]] = {}
     for table in summary.tables:
         notes = [ON_STAND_IN] if _is_of_stand_in(table) else []
@@ -163,10 +164,11 @@ def _write_latex(summary: Summary, out: pathlib.Path) -> list[pathlib.Path]:
     for retrieved in summary.retrieval_tables:
         notes = [ON_STAND_IN] if _is_stand_in(retrieved) else []
         texts.setdefault(RETRIEVAL, []).append(latex.of_retrieval(retrieved, notes))
-    for protocol, made_of in texts.items():
-        text = latex.HEAD + "\n" + "\n".join(made_of)
-        (out / f"{protocol}.tex").write_text(text, encoding="utf-8")
-    return [out / f"{protocol}.tex" for protocol in texts]
+    paths = {out / f"{protocol}.tex": made_of for protocol, made_of in texts.items()}
+    paths = {path: made_of for path, made_of in paths.items() if every or path.exists()}
+    for path, made_of in paths.items():
+        path.write_text(latex.HEAD + "\n" + "\n".join(made_of), encoding="utf-8")
+    return list(paths)
 
 
 def _is_of_stand_in(table: ResultTable) -> bool:

@@ -87,3 +87,13 @@ def test_retrieval_and_every_protocol_have_a_sentence(tmp_path):
     assert "each text ranks all test videos" in text and "t2v R@1" in text
     assert "are a small stand-in" in text
     assert text.replace(r"\{", "").count("{") == text.replace(r"\}", "").count("}")
+
+
+def test_latex_files_are_kept_up_to_date(tmp_path):
+    put(tmp_path, dataset="dtd")
+    results.report(tmp_path)
+    assert not list((tmp_path / "tables").glob("*.tex"))
+    results.report(tmp_path, with_latex=True)
+    put(tmp_path, dataset="eurosat")
+    results.report(tmp_path)
+    assert r"\emph{eurosat}" in (tmp_path / "tables/base_to_novel.tex").read_text()
