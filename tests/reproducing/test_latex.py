@@ -53,7 +53,7 @@ def test_results_writes_tables_for_papers(tmp_path, capsys):
     put(tmp_path, method="maple", accuracy={"base": 70.0, "new": 60.0})
     results.start([str(tmp_path), "--latex"])
     text = (tmp_path / "tables/base_to_novel.tex").read_text()
-    assert "\\usepackage{booktabs}" in text and text.count(r"\begin{table}") == 1
+    assert "\\usepackage{booktabs,graphicx}" in text and text.count(r"\begin{table}") == 1
     for rule in ("toprule", "bottomrule"):
         assert text.count(f"\\{rule}") == 1
     assert text.count(r"\midrule") == 3  # the average and two data sets

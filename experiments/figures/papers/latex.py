@@ -1,4 +1,4 @@
-"""Writes tables of results for papers, in LaTeX with the package booktabs."""
+"""Writes tables of results for papers, in LaTeX with the packages booktabs and graphicx."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from experiments.figures.retrieval import COLUMNS, TEST, RetrievalTable
 from experiments.record.runs import SOURCE_PROTOCOLS, Run
 from prompt_jax.errors import escape as one_line
 
-HEAD = "% Needs \\usepackage{booktabs}.\n"
+HEAD = "% Needs \\usepackage{booktabs,graphicx}.\n"
 NOTHING = "--"
 PROTOCOLS = {
     "base_to_novel": "trained on the base classes of a data set, tested on its base and its new "
@@ -38,6 +38,8 @@ _SPECIAL = {
     '"': "''",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
+# graphicx: scales what is wider than the text down to its width.
+_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _BEST = (
     "Bold: the best figure of a column, and those within its interval (95\\,\\% over test inputs; "
     "where there is none, its $\\pm$ over seeds)."
@@ -74,9 +76,10 @@ def table(
             r"\centering",
             rf"\caption{{{caption}}}",
             rf"\label{{tab:{place}}}",
+            _FIT,
             *lines,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]
