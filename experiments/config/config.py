@@ -137,7 +137,7 @@ class Config:
     calibrate: bool = field(
         False,
         "divide the logits by a temperature chosen on validation images or held-out shots, so that "
-        "probabilities are honest; see docs/confidence.md",
+        "probabilities are calibrated; see docs/confidence.md",
         since="2026-12-01",
     )
     seed: int = field(

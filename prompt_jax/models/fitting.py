@@ -99,9 +99,9 @@ def fit(
             directory or hub id of a ViT, or "embedded", the embedded CLIP's image tower, a
             stand-in.
         calibrate: whether to choose a temperature on held-out shots, so that probabilities are
-            honest (docs/confidence.md). Methods on cached features train once more per fold, all
-            others once more, without a quarter of the shots. None: only with methods that choose
-            settings on held-out shots anyway.
+            calibrated (docs/confidence.md). Methods on cached features train once more per fold,
+            all others once more, without a quarter of the shots. None: only with methods that
+            choose settings on held-out shots anyway.
         on_error: called with the error of each image or video that cannot be read, which is left
             out. None raises an error that names all such files, before the training.
 
