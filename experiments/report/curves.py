@@ -74,7 +74,7 @@ def draw(curves: Mapping[str, Sequence[tuple[float, float]]], words: str) -> str
                 *zip(*points, strict=True), color=color, marker=marker, ms=3, label=label(name)
             )
         axis.set(xlabel="step", ylabel=words)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.25, color=INK)
         if len(curves) > 1:
             axis.legend(frameon=False, labelcolor=INK, fontsize=8)
