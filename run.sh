@@ -156,11 +156,12 @@ install() {
     extra=test,onnx
   fi
   rm -f "$VENV"/installed-*
-  echo "run.sh: installing packages into $VENV; this takes minutes and 1 to 4 GB of disk" >&2
+  echo "run.sh: installing packages into $VENV; this takes a minute or more, without output, and 1 to 4 GB" >&2
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint "$CONSTRAINTS" --editable ".${extra:+[$extra]}" ||
     fail "pip could not install the packages; see the reason above. If it is a connection error," \
       "check the network, or set https_proxy or PIP_INDEX_URL. Then run again to resume"
+  echo "run.sh: installed" >&2
   # The extras only add packages, so the plain installation is complete as well.
   fingerprint | tee "$stamp" >"$VENV/installed-run"
 }

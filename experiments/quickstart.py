@@ -15,7 +15,6 @@ from experiments.cli import command_line
 if __name__ == "__main__":  # before the slow imports below, so that Ctrl-C works during them
     sys.exit(command_line.run("experiments.quickstart", "start", sys.argv, command_line.RESUMES))
 
-import os
 import pathlib
 import statistics
 import time
@@ -92,8 +91,6 @@ def draw(path: pathlib.Path, results: dict[str, list[dict]]) -> None:
 def next_commands(workdir: pathlib.Path) -> str:
     """Returns what to run next, line by line."""
     run = f"{workdir}/pro_mpt-seed1"
-    inside = pathlib.Path(sys.executable).is_relative_to(pathlib.Path.cwd())
-    python = os.path.relpath(sys.executable) if inside else "python"
     commands = {
         "which images ProMPT's iterations change": f"-m experiments.iterations {run}",
         "classes of an image": f"-m prompt_jax.predict {run} image.jpg --classes cat,dog",
@@ -102,7 +99,7 @@ def next_commands(workdir: pathlib.Path) -> str:
         "--config.data.root=DIR --config.backbone=ViT-B/16 --config.data.shots_list=16 "
         "--config.seeds=1",
     }
-    return "next:" + "".join(f"\n  {what}:\n    {python} {line}" for what, line in commands.items())
+    return command_line.describe_next(commands)
 
 
 def start(argv: list[str]) -> None:

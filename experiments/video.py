@@ -71,5 +71,19 @@ def start(argv: list[str]) -> None:
         print(f"note: to be quick, this is {quickstart.DROPPED}; all of it: ./run.sh video --full")
     print(
         f"finished in {time.perf_counter() - began:.0f} s; videos of the most improved captions: "
-        f"{folder / 'videos.png'}; ranks of all captions: {folder}"
+        f"{folder / 'videos.png'}; ranks of all captions: {folder}\n{next_commands(folder)}"
+    )
+
+
+def next_commands(folder: pathlib.Path) -> str:
+    """Returns what to run next, line by line."""
+    config = "-m experiments.main --config=experiments/configs/video"
+    return command_line.describe_next(
+        {
+            "find a video by a text": f'-m prompt_jax.search {folder} "a dog running" VIDEOS',
+            "a page with captions and ranks": f"-m experiments.report {folder}",
+            "your own videos with captions, with a real CLIP": f"{config}/retrieval.py:vop_f_p "
+            "--config.data.name=captions_csv --config.data.root=LIST.csv "
+            "--config.backbone=ViT-B/32",
+        }
     )

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from prompt_jax.cli import progress
-from prompt_jax.cli.commands import whole
+from prompt_jax.cli.commands import note_embedded, whole
 from prompt_jax.errors import BadImage, PromptError, escape
 from prompt_jax.evaluation import confidence
 from prompt_jax.evaluation.predictions import Prediction
@@ -98,6 +98,7 @@ def start(argv: Sequence[str]) -> int:
     if options.run.startswith(loading.HUB):
         words = f"{options.run}: {model!r}, on the CLIP {model.backbone}"
         print(escape(words), file=sys.stderr)
+    note_embedded(model.backbone, "expect little of it on photographs")
     if options.rotation != TRAINED:
         model = with_rotation(model, ROTATIONS[options.rotation])
     if views := model.trained.get("views"):

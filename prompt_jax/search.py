@@ -23,7 +23,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from prompt_jax.cli.commands import whole
+from prompt_jax.cli.commands import note_embedded, whole
 from prompt_jax.errors import DataError, PromptError, escape
 from prompt_jax.indexing import entries, sheet
 from prompt_jax.indexing.index import Hit, Index, export_files
@@ -99,12 +99,7 @@ def start(argv: Sequence[str]) -> int:
 
 def note_method(model: Model) -> None:
     """Says if a trained method has no part in the search, or the CLIP does not know photographs."""
-    if model.backbone == "embedded":
-        print(
-            "note: the embedded CLIP knows only emoji scenes; what it finds among photographs by a "
-            "text is chance",
-            file=sys.stderr,
-        )
+    note_embedded(model.backbone, "what it finds among photographs by a text is chance")
     if not model.encoders and model.trained:
         print(
             f"note: {model.name} classifies and does not encode texts alone; the search is that of "

@@ -62,8 +62,10 @@ def _digest(folder: str, path: str) -> bytes:
 
 
 def leave_out_bad(dataset: Dataset) -> tuple[Dataset, list[tuple[str, str]]]:
-    """Returns an automatic split of the readable files alone, and (path, reason) of the others.
+    """Returns an automatic split without unreadable files, and (path, reason) of these.
 
+    The other files stay where they are, so that runs that read no broken file keep their images.
+    Only if less than half of a class is left for training, the next files in rank move there.
     Only files and headers are checked. Any other data set is returned as it is.
     """
     if not is_automatic(dataset):
@@ -72,18 +74,31 @@ def leave_out_bad(dataset: Dataset) -> tuple[Dataset, list[tuple[str, str]]]:
     bad = find_bad(dataset, examples, decode=False)
     if not bad:
         return dataset, []
-    kept = sorted(exclude(dataset, examples, {path for path, _ in bad}), key=_place)
-    classes: dict[str, list[str]] = {}
-    for one in kept:
-        classes.setdefault(_directory(one) if dataset.has_classes else "", []).append(one.image)
-    divided = divide(classes)
-    of_split = {
-        split: {path for paths in divided[split].values() for path in paths} for split in SPLITS
-    }
-    train, val, test = (
-        tuple(one for one in kept if one.image in of_split[split]) for split in SPLITS
-    )
-    return replace(dataset, train=train, val=val, test=test), bad
+    keep = partial(exclude, dataset, paths={path for path, _ in bad})
+    train, val, test = (keep(getattr(dataset, split)) for split in SPLITS)
+    groups: dict[str, list[Example]] = {}
+    for one in (*val, *test):
+        groups.setdefault(_class_of(dataset, one), []).append(one)
+    moved: set[Example] = set()
+    for folder, others in groups.items():
+        of_train = sum(_class_of(dataset, one) == folder for one in train)
+        fewer = (of_train + len(others) + 1) // 2 - of_train
+        ranked = sorted(others, key=partial(_rank, folder))
+        moved.update(ranked[: max(0, fewer)])
+    return replace(
+        dataset,
+        train=tuple(sorted({*train, *moved}, key=_place)) if moved else train,
+        val=tuple(one for one in val if one not in moved),
+        test=tuple(one for one in test if one not in moved),
+    ), bad
+
+
+def _rank(folder: str, example: Example) -> bytes:
+    return _digest(folder, example.image)
+
+
+def _class_of(dataset: Dataset, example: Example) -> str:
+    return _directory(example) if dataset.has_classes else ""
 
 
 def _place(example: Example) -> tuple[int, str]:

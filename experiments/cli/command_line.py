@@ -1,6 +1,10 @@
 """Runs the commands of experiments: user errors become one-line messages."""
 
+import os
+import pathlib
 import signal
+import sys
+from collections.abc import Mapping
 
 from prompt_jax.cli.commands import USAGE_ERROR, explain, make_parser, run
 from prompt_jax.cli.interrupts import RESUMES
@@ -22,3 +26,14 @@ def prepare_jax() -> None:
 
     compiled.keep()
     find_devices()
+
+
+def describe_next(commands: Mapping[str, str]) -> str:
+    """Returns commands to run next, line by line.
+
+    Args:
+        commands: what each does, to its arguments of `python`.
+    """
+    inside = pathlib.Path(sys.executable).is_relative_to(pathlib.Path.cwd())
+    python = os.path.relpath(sys.executable) if inside else "python"
+    return "next:" + "".join(f"\n  {what}:\n    {python} {line}" for what, line in commands.items())

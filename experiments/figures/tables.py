@@ -99,15 +99,19 @@ def _print_ranks(results: Mapping[str, Any]) -> None:
     """Prints ranks in both directions, of the method and of zero-shot CLIP, per test set."""
     title = (
         f"{results['method']} on {results['dataset']}, seed {results['seed']}, backbone "
-        f"{backbone_title(results)} (R@K in %, mean and median rank)"
+        f"{backbone_title(results)}"
     )
+    legend = "; ".join(f"{way}: {words}" for way, words in DIRECTIONS.items())
+    print(f"{escape(title)}\nR@K in %, mean and median rank; {legend}")
     metrics, lines = compare_ranks(results, results["method"])
-    rows = []
-    for key, way, name, figures in lines:
-        where = DIRECTIONS[way] if len(results["ranks"]) == 1 else f"{key}: {DIRECTIONS[way]}"
-        sees = sees_at_test("zero_shot" if name == ZERO_SHOT else name, "videos")
-        rows.append([where, name, *figures, sees])
-    show(table(title, ["", "", *metrics, SEES], rows, min(len(title), 100)))
+    for key in results["ranks"]:
+        rows = []
+        for way, name, figures in (line[1:] for line in lines if line[0] == key):
+            sees = sees_at_test("zero_shot" if name == ZERO_SHOT else name, "videos")
+            rows.append([f"{name}, {way}", *figures, sees])
+        used = [number for number, cells in enumerate(zip(*rows, strict=True)) if any(cells)]
+        headers = ["", *metrics, SEES]
+        show(table(key, [headers[n] for n in used], [[row[n] for n in used] for row in rows]))
 
 
 def compare_ranks(

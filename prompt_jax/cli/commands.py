@@ -128,6 +128,13 @@ def make_parser(module: str, description: str | None) -> "argparse.ArgumentParse
     return argparse.ArgumentParser(f"python -m {module}", None, description, formatter_class=keep)
 
 
+def note_embedded(backbone: str, what: str) -> None:
+    """Prints a note if the backbone is the embedded CLIP, with what this means for a command."""
+    if backbone == "embedded":
+        words = f"note: the embedded CLIP knows only emoji scenes; {what}"
+        print(words, file=sys.stderr)
+
+
 def whole(least: int = 1, most: int = MOST_NUMBER) -> Callable[[str], int]:
     """Returns the `type` of an argparse flag: a whole number from `least` to `most`."""
     import argparse  # late: signals are handled by now

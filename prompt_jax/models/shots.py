@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prompt_jax.errors import BadImage, PromptError
+from prompt_jax.errors import BadImage, PromptError, shorten
 from prompt_jax.evaluation import confidence, programs
 from prompt_jax.evaluation.confidence import Calibration
 from prompt_jax.inputs import class_folders, contents, draws, finding, preparation
@@ -18,6 +18,7 @@ from prompt_jax.inputs.batching import OnError, check_on_error, in_batches, read
 from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.inputs.training_batches import Batch, Batches
 from prompt_jax.methods import Method, Prompts, Task, selection
+from prompt_jax.text.class_names import spaced
 from prompt_jax.training.features import FeatureMaker, encode_batches
 from prompt_jax.training.sharding import Placement
 
@@ -97,7 +98,7 @@ class Shots:
         names = ", ".join(one.image for one in others[:SHOWN])
         more = ", …" if len(others) > SHOWN else ""
         also = f"; nor can {len(others):,} of the others: {names}{more}" if others else ""
-        raise type(first)(first.image, first.reason + also)
+        raise type(first)(first.image, f"{first.reason}{also}; on_error=print leaves them out")
 
     def features(self, method: Method, task: Task, views: int, placement: Placement) -> np.ndarray:
         """Returns frozen features of augmented views, float32[V, n, d], or [V, n, F, d] of frames.
@@ -190,15 +191,25 @@ def read_folder(
 ) -> tuple[list[str], list[str] | None]:
     """Returns the images or videos below a directory; with labels, those of its directories.
 
+    Labels are the directories' names with spaces for "_", as in experiments.
+
     Raises:
-        PromptError: see `class_folders.read`.
+        PromptError: see `class_folders.read`; or two directories name the same class.
     """
     if not with_labels:
         return list(finding.find(folder, inputs.frames > 0, [])), None
     paths, labels, notes = class_folders.read(folder, inputs.frames > 0)
     for note in notes:
         warnings.warn(note, stacklevel=3)
-    return paths, labels
+    directories: dict[str, str] = {}
+    for label in labels:
+        other = directories.setdefault(spaced(label), label)
+        if other != label:
+            raise PromptError(
+                f"{folder}: {shorten(other)} and {shorten(label)} name the same class; rename or "
+                "join them"
+            )
+    return paths, list(map(spaced, labels))
 
 
 def read_all(

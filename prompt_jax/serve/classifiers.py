@@ -11,6 +11,7 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from prompt_jax.cli.commands import note_embedded
 from prompt_jax.errors import PromptError, installing
 from prompt_jax.inputs import preparation
 from prompt_jax.inputs.preparation import Inputs
@@ -173,4 +174,6 @@ def load(
         return OnnxClassifier(run)
     from prompt_jax.models import loading  # with JAX, which ONNX does not need
 
-    return JaxClassifier(loading.load(run, **options), classes, threshold)
+    model = loading.load(run, **options)
+    note_embedded(model.backbone, "expect little of it on photographs")
+    return JaxClassifier(model, classes, threshold)

@@ -117,11 +117,17 @@ def test_broken_files_are_left_out_before_an_automatic_split(tmp_path):
     plan = plans.check_images(plans.build(read(config), 32, False), skip_bad=True)
     # Eight are readable: ⌈8/2⌉ for training, which are as many as shots; without them, three.
     assert overview.shots_per_class(plan) == [4, 4] and not plan.replacements
+    # The one that moved was in the validation part; test images stay.
+    assert plan.tests["test"].test == whole.tests["test"].test
     assert {path for path, _ in plan.bad} == {str(tmp_path / image) for image in broken}
     used = {one.image for one in (*plan.train.train, *plan.tests["test"].test)}
     assert used.isdisjoint(broken)
     assert len([one for one in plan.drawn_from.train if one.name == "dog"]) == 5
     listed = automatic.as_csv(plan.auto_split[0])
+    unused = next(one.image for one in whole.drawn_from.val if one.name == "dog")
+    cut(tmp_path / unused)
+    again = plans.build(read(config), 32, False)
+    assert again.train.train == plan.train.train  # runs that do not read it keep their images
     assert not any(str(tmp_path / image) in listed for image in broken)
 
 

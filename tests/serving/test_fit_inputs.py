@@ -13,6 +13,7 @@ from experiments.configs import recipes as configs
 from prompt_jax.cli import progress
 from prompt_jax.errors import BadImage, PromptError
 from prompt_jax.inputs import class_folders
+from prompt_jax.inputs.preparation import Inputs
 from prompt_jax.methods import METHODS, outside
 from prompt_jax.models import shots
 from prompt_jax.training import features, recipes
@@ -78,7 +79,7 @@ def test_all_unreadable_files_are_named_before_the_training(bare, folder):
         pj.fit("coop", bare, paths, ["a cat", *["dog"] * (len(paths) - 1)], **options)
     assert raised.value.image == str(paths[1])
     others = ", ".join(map(str, paths[2:]))
-    assert str(raised.value).endswith(f"; nor can {len(paths) - 2} of the others: {others}")
+    assert f"; nor can {len(paths) - 2} of the others: {others}; on_error" in str(raised.value)
 
 
 def test_a_missing_directory_and_a_wrong_on_error_are_named(bare, tmp_path):
@@ -105,6 +106,16 @@ def test_directories_are_read_by_class(folder):
         (folder / "split" / name).mkdir(parents=True)
     with pytest.raises(PromptError, match=r"has the splits test, train; name that .*split/train"):
         class_folders.read(str(folder / "split"), videos=False)
+
+
+def test_names_of_directories_have_spaces_for_underscores(folder):
+    inputs = Inputs.of(16)
+    (folder / "a cat").rename(folder / "a_cat")
+    assert shots.read_folder(str(folder), inputs, True)[1] == LABELS
+    (folder / "a cat").mkdir()
+    (folder / "a cat" / "0.png").write_bytes(encoded(PIXELS[0]))
+    with pytest.raises(PromptError, match="'a cat' and 'a_cat' name the same class; rename"):
+        shots.read_folder(str(folder), inputs, True)
 
 
 def test_cached_views_run_the_image_tower_once(bare, trained, monkeypatch):
