@@ -156,7 +156,8 @@ install() {
     extra=test,onnx
   fi
   rm -f "$VENV"/installed-*
-  echo "run.sh: installing packages into $VENV; this takes a minute or more, without output, and 1 to 4 GB" >&2
+  echo "run.sh: installing packages into $VENV; this takes a minute or more, without output, and" \
+    "1 to 4 GB of disk" >&2
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint "$CONSTRAINTS" --editable ".${extra:+[$extra]}" ||
     fail "pip could not install the packages; see the reason above. If it is a connection error," \

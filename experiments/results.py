@@ -101,7 +101,7 @@ def write_tables(
 ) -> list[pathlib.Path]:
     """Writes the tables of `summarize` and their plots; `with_latex` also writes them in LaTeX.
 
-    LaTeX files of an earlier call are written anew in any case.
+    LaTeX files that exist already are always updated.
 
     Raises:
         PromptError: `out` cannot be written to.
@@ -155,20 +155,25 @@ def _write_retrieval(
 
 def _write_latex(summary: Summary, out: pathlib.Path, every: bool) -> list[pathlib.Path]:
     """Writes a LaTeX file per protocol, or, unless `every`, those that exist already."""
-    texts: dict[str, list[str]] = {}
+    texts: dict[pathlib.Path, list[str]] = {}
+
+    def place(protocol: str) -> pathlib.Path | None:
+        path = out / f"{protocol}.tex"
+        return path if every or path.exists() else None
+
     for table in summary.tables:
-        notes = [ON_STAND_IN] if _is_of_stand_in(table) else []
-        notes += wording.cautions(table)
-        made = latex.of_accuracy(table, wording.heading(table), notes)
-        texts.setdefault(table.protocol, []).append(made)
+        if path := place(table.protocol):
+            notes = [ON_STAND_IN] if _is_of_stand_in(table) else []
+            notes += wording.cautions(table)
+            made = latex.of_accuracy(table, wording.heading(table), notes)
+            texts.setdefault(path, []).append(made)
     for retrieved in summary.retrieval_tables:
-        notes = [ON_STAND_IN] if _is_stand_in(retrieved) else []
-        texts.setdefault(RETRIEVAL, []).append(latex.of_retrieval(retrieved, notes))
-    paths = {out / f"{protocol}.tex": made_of for protocol, made_of in texts.items()}
-    paths = {path: made_of for path, made_of in paths.items() if every or path.exists()}
-    for path, made_of in paths.items():
+        if path := place(RETRIEVAL):
+            notes = [ON_STAND_IN] if _is_stand_in(retrieved) else []
+            texts.setdefault(path, []).append(latex.of_retrieval(retrieved, notes))
+    for path, made_of in texts.items():
         path.write_text(latex.HEAD + "\n" + "\n".join(made_of), encoding="utf-8")
-    return list(paths)
+    return list(texts)
 
 
 def _is_of_stand_in(table: ResultTable) -> bool:

@@ -98,7 +98,7 @@ def start(argv: Sequence[str]) -> int:
     if options.run.startswith(loading.HUB):
         words = f"{options.run}: {model!r}, on the CLIP {model.backbone}"
         print(escape(words), file=sys.stderr)
-    note_embedded(model.backbone, "expect little of it on photographs")
+    note_embedded(model.backbone)
     if options.rotation != TRAINED:
         model = with_rotation(model, ROTATIONS[options.rotation])
     if views := model.trained.get("views"):

@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -79,10 +80,10 @@ def leave_out_bad(dataset: Dataset) -> tuple[Dataset, list[tuple[str, str]]]:
     groups: dict[str, list[Example]] = {}
     for one in (*val, *test):
         groups.setdefault(_class_of(dataset, one), []).append(one)
+    trained = Counter(_class_of(dataset, one) for one in train)
     moved: set[Example] = set()
     for folder, others in groups.items():
-        of_train = sum(_class_of(dataset, one) == folder for one in train)
-        fewer = (of_train + len(others) + 1) // 2 - of_train
+        fewer = (trained[folder] + len(others) + 1) // 2 - trained[folder]
         ranked = sorted(others, key=partial(_rank, folder))
         moved.update(ranked[: max(0, fewer)])
     return replace(

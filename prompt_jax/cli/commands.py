@@ -128,7 +128,7 @@ def make_parser(module: str, description: str | None) -> "argparse.ArgumentParse
     return argparse.ArgumentParser(f"python -m {module}", None, description, formatter_class=keep)
 
 
-def note_embedded(backbone: str, what: str) -> None:
+def note_embedded(backbone: str, what: str = "expect little of it on photographs") -> None:
     """Prints a note if the backbone is the embedded CLIP, with what this means for a command."""
     if backbone == "embedded":
         words = f"note: the embedded CLIP knows only emoji scenes; {what}"

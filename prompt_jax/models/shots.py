@@ -202,7 +202,7 @@ def read_folder(
     for note in notes:
         warnings.warn(note, stacklevel=3)
     directories: dict[str, str] = {}
-    for label in labels:
+    for label in dict.fromkeys(labels):
         other = directories.setdefault(spaced(label), label)
         if other != label:
             raise PromptError(

@@ -175,5 +175,5 @@ def load(
     from prompt_jax.models import loading  # with JAX, which ONNX does not need
 
     model = loading.load(run, **options)
-    note_embedded(model.backbone, "expect little of it on photographs")
+    note_embedded(model.backbone)
     return JaxClassifier(model, classes, threshold)
