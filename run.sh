@@ -6,7 +6,7 @@ VENV=.venv
 CONSTRAINTS=constraints.txt
 # Minor versions of Python 3 as in pyproject.toml. A newer one may work, but is not tested.
 OLDEST_PYTHON=11
-NEWEST_PYTHON=13
+NEWEST_PYTHON=14
 
 here() {
   dirname "${BASH_SOURCE[0]}"
@@ -46,7 +46,7 @@ usage: ./run.sh                     run the quickstart: train and evaluate on th
 The first call creates .venv here and installs the tested versions (constraints.txt) with pip; later
 calls start at once. Relative paths start from this directory, wherever the script is called from.
 
-PYTHON=python3.13 ./run.sh          use this interpreter (3.11 to 3.13); recreates .venv if needed
+PYTHON=python3.14 ./run.sh          use this interpreter (3.11 to 3.14); recreates .venv if needed
 rm -r .venv                         start over
 GPU or TPU, after the first call    .venv/bin/pip install -c constraints.txt -e '.[cuda12]'
                                     or '.[tpu]'

@@ -43,9 +43,9 @@ def interpreter(path: Path, version: tuple[int, int]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13)])
+@pytest.mark.parametrize("version", [(3, 11), (3, 12), (3, 13), (3, 14)])
 def test_a_tested_version_is_found(version, tmp_path):
-    newer = interpreter(tmp_path / "python3", (3, 14))
+    newer = interpreter(tmp_path / "python3", (3, 15))
     chosen = interpreter(tmp_path / f"python3.{version[1]}", version)
     found = find_python(tmp_path)
     assert (found.returncode, found.stdout.strip()) == (0, chosen.name), found.stderr
@@ -53,12 +53,12 @@ def test_a_tested_version_is_found(version, tmp_path):
     assert find_python(tmp_path, PYTHON=str(chosen)).stdout.strip() == str(chosen)
 
 
-@pytest.mark.parametrize("version", [(3, 10), (3, 14)])
+@pytest.mark.parametrize("version", [(3, 10), (3, 15)])
 def test_another_version_is_rejected_in_one_line(version, tmp_path):
     other = interpreter(tmp_path / "python3", version)
     for found in (find_python(tmp_path), find_python(tmp_path, PYTHON=str(other))):
         assert found.returncode == 1 and found.stderr.count("\n") == 1, found.stderr
-        assert re.search(r"no(t)? Python 3\.11 to 3\.13", found.stderr)
+        assert re.search(r"no(t)? Python 3\.11 to 3\.14", found.stderr)
 
 
 def test_the_oldest_versions_require_the_oldest_python(tmp_path):
@@ -126,7 +126,7 @@ def test_the_oldest_pins_are_exactly_the_lower_bounds():
         )
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 def test_the_newest_pins_meet_the_requirements(python):
     newest = pins("constraints.txt", python)
     for required in requirements("test"):
@@ -248,7 +248,9 @@ def test_github_actions_install_the_required_pythons():
     script = (REPOSITORY / ".ci/run").read_text(encoding="utf-8")
     pythons = re.findall(r"^ +(3\.\d+)$", workflow, re.MULTILINE)
     assert pythons == re.findall(r"^job (3\.\d+) ", script, re.MULTILINE)
-    assert workflow.endswith("- run: .ci/run\n")
+    both, newest = workflow.split("  newest-python:\n")
+    assert both.endswith("- run: .ci/run\n\n")
+    assert newest.endswith("- run: PYTHON=python3.14 ./run.sh test --quick\n")
 
 
 def test_the_usage_names_quick(installed_copy):
