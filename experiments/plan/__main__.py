@@ -4,7 +4,8 @@
         --config.backbone=ViT-B/16 --config.dtype=bfloat16
 
 Compiles the run's training and evaluation programs with the target's own compiler and prints
-whether they fit, what they cost and how long a step takes at best. Loads no weights and no data.
+whether they fit, what they cost and how long a step takes at best. Reads no data, and no weights
+but those of a second backbone.
 """
 
 import sys
@@ -24,8 +25,10 @@ from experiments.config.config import Config
 from experiments.plan import largest, programs, report, targets, worker
 from experiments.plan.compiling import Compiled, Question
 from experiments.run import sweep
+from experiments.setup import building
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError
+from prompt_jax.text import class_texts
 
 SECONDS = 900.0
 
@@ -84,6 +87,8 @@ def main(argv: Sequence[str]) -> None:
     target = targets.parse(options.target)
     classes = options.classes or count_classes(config)
     print(report.title(config, target, classes), flush=True)
+    if building.build_method(config)[0].texts not in ("", class_texts.FACTORS):
+        print("texts: made up, a few per class; those of the run are not read", flush=True)
     with worker.Compiler(target, options.seconds) as compiler:
         question = Question(config, programs.read_sizes(config), options.target, classes)
         names = compiler.ask(question)

@@ -1,4 +1,4 @@
-"""Builds the programs of a run on shapes alone: no weights are loaded and no data is read."""
+"""Builds the programs of a run on shapes alone: no data is read, and no CLIP weights are loaded."""
 
 import dataclasses
 import functools
@@ -15,6 +15,7 @@ from data_pipelines.scenes import CLASSES
 from experiments.config.config import Config
 from experiments.plan.targets import Target
 from experiments.setup import building
+from experiments.setup import loading as setup_loading
 from experiments.setup.batches import make_batches
 from prompt_jax import methods
 from prompt_jax.clip import CLIP, VARIANTS, CLIPConfig, loading
@@ -27,7 +28,8 @@ from prompt_jax.evaluation.programs import compiled
 from prompt_jax.methods import Method, Prompts, Task
 from prompt_jax.methods.method import KEPT
 from prompt_jax.text import class_texts
-from prompt_jax.training import recipes, train
+from prompt_jax.text.class_texts import Texts
+from prompt_jax.training import labeling, recipes, train
 from prompt_jax.training.sharding import Placement, parse_mesh
 
 # A recipe's schedule needs a number; the program does not depend on it.
@@ -105,7 +107,7 @@ def describe(
     tower = methods.tower_for(method, clip, kind)
     names = [] if method.objective == "pairs" else class_names(classes)
 
-    texts = class_texts.stand_in(method.texts, names)
+    texts = read_texts(config, method, names)
 
     def make_task(frozen):
         return methods.make_task(method, tower, frozen, names, settings, texts=texts)
@@ -146,6 +148,17 @@ def read_sizes(config: Config) -> CLIPConfig:
     return loading.load(config.backbone, config.activation or None)[0]
 
 
+def read_texts(config: Config, method: Method, names: Sequence[str]) -> Texts | None:
+    """Returns the run's factors, which fit any classes, and made-up texts of another kind.
+
+    Raises:
+        PromptError: see `loading.read_texts`; for factors alone.
+    """
+    if method.texts == class_texts.FACTORS:
+        return setup_loading.read_texts(config, method)
+    return class_texts.stand_in(method.texts, names)
+
+
 def class_names(number: int) -> list[str]:
     """Returns different class names of two to four words."""
     words = sorted(CLASSES)
@@ -168,6 +181,8 @@ def build(run: Run) -> Iterator[tuple[str, Callable[[], Built]]]:
     """Yields the run's programs by name, each as a function that builds it."""
     if run.trains:
         yield "training step", lambda: training(run)
+    if run.method.labeling:
+        yield "labels", lambda: making_labels(run)
     if run.config.cached_views:
         yield "image features", lambda: looking(run)
     if run.method.objective == "pairs":
@@ -229,6 +244,19 @@ def looking(run: Run) -> Built:
     frozen = everywhere(run, run.task).frozen
     held = held_bytes(run, images)
     return Built(function, (frozen, images), held, run.config.eval_batch_size)
+
+
+def making_labels(run: Run) -> Built:
+    """Returns the program of both backbones' features, by which training images are labeled."""
+    clip, size = run.task.clip, run.config.eval_batch_size
+    second = labeling.read_second(run.config.second_backbone, clip)
+    inputs = make_batches(run.config, clip.config.image_size, "images").inputs
+    function = labeling.make_encoder(run.method, run.task, second.tower, inputs)
+    weights = everywhere(run, jax.eval_shape(lambda: second.frozen))
+    images = split(run, array((size, *run.test_shape)))
+    held = held_bytes(run, images)
+    held["weights"] += bytes_of(weights)
+    return Built(function, ((everywhere(run, run.task).frozen, weights), images), held, size)
 
 
 def preparing(run: Run) -> Built:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -103,7 +103,23 @@ def label_images(
         placement: of arrays on devices.
     """
     assert method.labeling is not None
-    tower = second.tower
+    encode = make_encoder(method, task, second.tower, inputs)
+    both = functools.partial(encode, (task.frozen, placement.replicate(second.frozen)))
+    rows, _ = encode_batches(both, placement, "features for labels", batches, total)
+    width = task.clip.config.embed_dim
+    return method.labeling.make(task, rows[:, :width], rows[:, width:], seed)
+
+
+def make_encoder(
+    method: Method, task: Task, tower: ViT | CLIP, inputs: Inputs
+) -> Callable[[tuple[Any, Any], jax.Array], jax.Array]:
+    """Returns the jitted program of both backbones' features, those of the first in front.
+
+    Args:
+        method, task, inputs: see `label_images`.
+        tower: the second backbone's.
+    """
+    assert method.labeling is not None
     if isinstance(tower, ViT) and method.labeling.renormalizes(task.settings):
         given = (tuple(inputs.mean), tuple(inputs.std))
         tower = dataclasses.replace(tower, given=given)
@@ -113,10 +129,7 @@ def label_images(
         own = task.clip.encode_image(frozen[0], images)
         return jnp.concatenate([own, tower.encode_image(frozen[1], images)], axis=-1)
 
-    both = functools.partial(encode, (task.frozen, placement.replicate(second.frozen)))
-    rows, _ = encode_batches(both, placement, "features for labels", batches, total)
-    width = task.clip.config.embed_dim
-    return method.labeling.make(task, rows[:, :width], rows[:, width:], seed)
+    return encode
 
 
 def describe(labels: Labels, names: Sequence[str]) -> tuple[str, ...]:
