@@ -206,6 +206,9 @@ main() {
     shift
     install
     exec "$VENV/bin/python" -m experiments.video "$@"
+  elif [[ -n "${1:-}" && "$1" != -* ]]; then
+    fail "unknown command $(printf %q "$1"); use video, test, or options such as --config=FILE" \
+      "(./run.sh --help)"
   elif (($#)) && [[ "$*" != --full ]]; then
     install
     exec "$VENV/bin/python" -m experiments.main "$@"

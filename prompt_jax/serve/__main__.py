@@ -15,11 +15,33 @@ from prompt_jax.cli import commands
 if __name__ == "__main__":  # before the imports below, so that Ctrl-C works while they run
     sys.exit(commands.run("prompt_jax.serve.__main__", "start", sys.argv[1:]))
 
+import socket
 from collections.abc import Sequence
 
 from prompt_jax.cli import interrupts
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError, escape, installing
+
+
+def check_address(host: str, port: int) -> None:
+    """Checks, before a model is loaded, that the server can listen there.
+
+    Raises:
+        PromptError: the port is in use or reserved, or the host is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a host name"
+        raise PromptError(
+            f"cannot listen on --host={escape(host)} --port={port}: {reason}; use another port (0: "
+            "any free one), and a host of this machine, such as 127.0.0.1 or 0.0.0.0"
+        ) from None
 
 
 def start(argv: Sequence[str]) -> int:
@@ -54,6 +76,7 @@ def start(argv: Sequence[str]) -> int:
         ) from None
     from prompt_jax.serve import classifiers
 
+    check_address(options.host, options.port)
     named = {name: getattr(options, name) for name in ("backbone", "activation", "dtype")}
     classes = None
     if options.classes is not None:

@@ -253,6 +253,12 @@ def test_github_actions_install_the_required_pythons():
     assert newest.endswith("- run: PYTHON=python3.14 ./run.sh test --quick\n")
 
 
+def test_an_unknown_command_is_named(installed_copy):
+    done = subprocess.run([installed_copy, "vidoe"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "unknown command vidoe; use video, test, or options" in done.stderr
+
+
 def test_the_usage_names_quick(installed_copy):
     done = subprocess.run([installed_copy, "--help"], capture_output=True, text=True, timeout=60)
     assert "./run.sh test --quick " in done.stdout

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from starlette.testclient import TestClient
 
 import prompt_jax as pj
 from prompt_jax.errors import BadImage, PromptError
+from prompt_jax.serve import __main__ as serve
 from prompt_jax.serve import classifiers
 from prompt_jax.serve.app import Limits, make_app
 
@@ -232,6 +234,18 @@ def test_an_onnx_program_answers_without_jax(tmp_path, torch):
         kept = {other: value for other, value in colors.items() if other != name}
         with pytest.raises(PromptError, match=message):
             classifiers.load(write_onnx(tmp_path / "model.onnx", **kept), None, None)
+
+
+def test_an_address_that_cannot_be_listened_on_is_named_before_loading(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        missing = str(tmp_path / "no-model")
+        with pytest.raises(PromptError, match=rf"--port={port}: Address already in use; use anoth"):
+            serve.start([missing, "--port", port])
+        with pytest.raises(PromptError, match="cannot listen on --host=192.0.2.1 --port=0: "):
+            serve.start([missing, "--port", "0", "--host", "192.0.2.1"])
+    with pytest.raises(PromptError, match="no-model"):
+        serve.start([missing, "--port", port])
 
 
 @pytest.mark.slow
