@@ -120,7 +120,7 @@ def start(argv: list[str]) -> None:
     draw(image, results)
     print(f"note: {STAND_IN}")
     if not full:
-        print(f"note: to be quick, this is {quickstart.DROPPED}; all of it: ./run.sh --full")
+        print(f"note: to be quick, this is {quickstart.DROPPED}; --full runs all of it")
     print(
         f"finished in {time.perf_counter() - began:.0f} s; runs: {workdir}; plot of accuracy over "
         f"ProMPT's iterations: {image}\n{next_commands(workdir)}"

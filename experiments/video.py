@@ -68,7 +68,7 @@ def start(argv: list[str]) -> None:
     tables.print_run(experiment.run(config, folder))
     draw(folder / "videos.png", folder, config.data.also_test)
     if not options.full:
-        print(f"note: to be quick, this is {quickstart.DROPPED}; all of it: ./run.sh video --full")
+        print(f"note: to be quick, this is {quickstart.DROPPED}; --full runs all of it")
     print(
         f"finished in {time.perf_counter() - began:.0f} s; videos of the most improved captions: "
         f"{folder / 'videos.png'}; ranks of all captions: {folder}\n{next_commands(folder)}"
