@@ -172,9 +172,12 @@ def existing(source: str | Path) -> Path | None:
     """
     try:
         path = Path(source).expanduser()
-        return path if path.exists() else None
-    # An overlong name, a directory without permission, "~" of an unknown user, a null character.
-    except (OSError, RuntimeError, ValueError) as error:
+        path.stat()  # not exists(), which hides all errors since Python 3.14
+        return path
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
+        return None
+    # An overlong name, a directory without permission, "~" of an unknown user.
+    except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PromptError(f"{str(source)[:80]!r} cannot be looked up: {reason}") from None
 

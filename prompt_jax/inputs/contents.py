@@ -87,6 +87,7 @@ class URL:
                 return self._receive(response)
         except urllib.error.HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
+            error.close()
         except TimeoutError:
             reason = self._too_slow
         except urllib.error.URLError as error:
