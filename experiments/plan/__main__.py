@@ -28,7 +28,6 @@ from experiments.run import sweep
 from experiments.setup import building
 from prompt_jax.cli.commands import whole
 from prompt_jax.errors import PromptError
-from prompt_jax.text import class_texts
 
 SECONDS = 900.0
 
@@ -87,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
     target = targets.parse(options.target)
     classes = options.classes or count_classes(config)
     print(report.title(config, target, classes), flush=True)
-    if building.build_method(config)[0].texts not in ("", class_texts.FACTORS):
+    if programs.makes_up_texts(building.build_method(config)[0]):
         print("texts: made up, a few per class; those of the run are not read", flush=True)
     with worker.Compiler(target, options.seconds) as compiler:
         question = Question(config, programs.read_sizes(config), options.target, classes)

@@ -154,9 +154,14 @@ def read_texts(config: Config, method: Method, names: Sequence[str]) -> Texts | 
     Raises:
         PromptError: see `loading.read_texts`; for factors alone.
     """
-    if method.texts == class_texts.FACTORS:
-        return setup_loading.read_texts(config, method)
-    return class_texts.stand_in(method.texts, names)
+    if makes_up_texts(method):
+        return class_texts.stand_in(method.texts, names)
+    return setup_loading.read_texts(config, method) if method.texts else None
+
+
+def makes_up_texts(method: Method) -> bool:
+    """Returns whether plans make up the method's texts; those of a run are of its own classes."""
+    return method.texts not in ("", class_texts.FACTORS)
 
 
 def class_names(number: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a plan assumes of class texts and labels: factors are the run's own, labels are made."""
+"""Plans read the run's factors, make up other texts, and include the labeling of images."""
 
 import json
 
@@ -10,7 +10,7 @@ from experiments.config.config import Config, read
 from experiments.configs import recipes
 from experiments.plan import programs, targets
 from experiments.plan.compiling import compile_for
-from experiments.setup import loading
+from experiments.setup import building, loading
 from prompt_jax.clip import VARIANTS
 from prompt_jax.clip.loading import load
 from prompt_jax.errors import PromptError
@@ -32,7 +32,7 @@ def planned(config: Config, backbone: str = "embedded") -> programs.Run:
 
 def test_the_factors_of_the_run_are_planned():
     config = config_of("perception_clip")
-    texts = loading.read_texts(config, programs.building.build_method(config)[0])
+    texts = loading.read_texts(config, building.build_method(config)[0])
     combinations = np.prod([len(values) for _, values in texts.content["factors"]])
     assert combinations > 2
     assert planned(config).task.constants.classes.shape[:2] == (3, combinations)
